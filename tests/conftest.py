@@ -1,4 +1,4 @@
-"""What every test shares: four virtual CPU devices, reproducible examples, and a browser or the reason for none."""
+"""What every test shares: four virtual CPU devices, reproducible examples, and the browser."""
 
 import os
 from pathlib import Path

@@ -120,7 +120,9 @@ def test_importing_the_package_is_cheap() -> None:
 
 
 def test_the_reader_of_imports_sees_every_form(tmp_path: Path) -> None:
-    source = "import lab_kit.a\nfrom lab_kit import b\nfrom lab_kit.c import d\nfrom . import e\nfrom .f import g\n"
     path = tmp_path / "sample.py"
-    path.write_text(source + "def late():\n    from lab_kit import h\n")
+    path.write_text(
+        "import lab_kit.a\nfrom lab_kit import b\nfrom lab_kit.c import d\n"
+        "from . import e\nfrom .f import g\ndef late():\n    from lab_kit import h\n"
+    )
     assert inner_imports(path) == {"a", "b", "c", "e", "f", "h"}

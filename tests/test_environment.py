@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+FILES = ("requirements.lock", "environment.yml", "pyproject.toml", "Makefile", ".ci/run")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 

@@ -1,0 +1,84 @@
+"""A hand on a running fit: new hyperparameters, pause, continue, stop, from any thread."""
+
+import threading
+from dataclasses import dataclass
+
+from lab_kit.optimizers import refusal
+from lab_kit.schema import LabError
+
+
+@dataclass(frozen=True)
+class Change:
+    """A hyperparameter that took a new value before a step.
+
+    Attributes:
+      step: the number of optimizer steps done when it took effect.
+      name: of the hyperparameter.
+      value: the new one.
+    """
+
+    step: int
+    name: str
+    value: float
+
+
+class Steering:
+    """Passed to ``fit``, which reads it between two compiled calls, about ten times a second.
+
+    Attributes:
+      changes: what took effect so far, in order; a list that grows while the run runs.
+    """
+
+    def __init__(self) -> None:
+        """A hand that does nothing yet."""
+        self.changes: list[Change] = []
+        self._waiting: dict[str, float] = {}
+        self._paused = self._stopped = False
+        self._condition = threading.Condition()
+
+    def set(self, name: str, value: float) -> None:
+        """Gives a traced hyperparameter a new value from the next compiled call on.
+
+        Raises:
+          LabError: it cannot change during a run, or not to this value.
+        """
+        reason = refusal(name, value)
+        if reason:
+            raise LabError(reason + ".")
+        with self._condition:
+            self._waiting[name] = float(value)
+
+    def pause(self) -> None:
+        """Holds the run before its next call, until ``resume`` or ``stop``."""
+        with self._condition:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Lets a paused run go on."""
+        with self._condition:
+            self._paused = False
+            self._condition.notify_all()
+
+    def stop(self) -> None:
+        """Ends the run before its next call; its last record says "stopped". A stop is for good."""
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run holds."""
+        return self._paused
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was told to end."""
+        return self._stopped
+
+    def take(self, step: int) -> dict[str, float]:
+        """For ``fit``: waits while paused, then hands over the new values and notes them with the step."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._stopped or not self._paused)
+            taken, self._waiting = self._waiting, {}
+            self.changes.extend(Change(step, name, value) for name, value in taken.items())
+            return taken

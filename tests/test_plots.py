@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from lab_kit import plots
+from lab_kit import plots, training_plots
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Record:
     validation: dict[str, float] | None
     best: bool = False
     step: int = 0
+    rows_seen: int = 0
+    rows_per_second: float = 0.0
+    seconds: float = 0.0
+    outcome: str | None = None
     hyperparameters: dict[str, float] = field(default_factory=dict)
 
 
@@ -141,7 +145,7 @@ def test_learning_curves_of_no_record_hold_one_nan_in_each_trace():
 
 
 def test_a_history_frame_and_its_records_draw_the_same():
-    frame = plots.history_frame([plots.history_row(record) for record in RECORDS])
+    frame = training_plots.history_frame([training_plots.history_row(record) for record in RECORDS])
     assert plots.learning_curves(frame) == plots.learning_curves(RECORDS)
 
 

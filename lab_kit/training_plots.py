@@ -1,0 +1,100 @@
+"""Records of a training run as rows, frames and learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from lab_kit.look import colours, template
+
+if TYPE_CHECKING:
+    from lab_kit.train import Record
+
+Floats = NDArray[np.float64]
+METRIC = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
+"""For each task the metric drawn below the loss."""
+TITLES = {"loss": "Loss", "auc": "AUC", "accuracy": "Accuracy", "rmse": "RMSE", "r2": "R²"}
+
+
+def history_row(record: Record) -> dict[str, Any]:
+    """One record as a flat row: ``train_loss``, ``validation_auc``, ... and its plain fields, no weights."""
+    row: dict[str, Any] = {
+        name: getattr(record, name)
+        for name in ("epoch", "step", "rows_seen", "rows_per_second", "seconds", "best", "outcome")
+    }
+    for split, values in (("train", record.train), ("validation", record.validation or {})):
+        row |= {f"{split}_{metric}": value for metric, value in values.items()}
+    return row | record.hyperparameters
+
+
+def history_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Rows of ``history_row`` as a frame; a metric that was not measured at a record is null."""
+    return pl.DataFrame(list(rows), infer_schema_length=None)
+
+
+def curve_series(history: pl.DataFrame, metric: str) -> list[tuple[Floats, Floats]]:
+    """What the six traces of ``learning_curves`` show, as (epochs, values).
+
+    Training, validation and the best epoch for the loss, then for the metric. A trace without a value is one NaN,
+    because Plotly's live widget loses a trace that starts empty.
+    """
+    series = []
+    for measure in ("loss", metric):
+        validation = _known(history, f"validation_{measure}")
+        best = validation.filter("best").tail(1) if validation.height else validation
+        for seen in (_known(history, f"train_{measure}"), validation, best):
+            x, y = (seen[name].to_numpy() if seen.height else np.full(1, np.nan) for name in seen.columns[:2])
+            series.append((x.astype(np.float64), y.astype(np.float64)))
+    return series
+
+
+def _known(history: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The epochs at which a measure is known, its values, and whether they were the best so far."""
+    if name not in history.columns:
+        return pl.DataFrame(schema={"epoch": pl.Float64, name: pl.Float64, "best": pl.Boolean})
+    return history.select("epoch", name, "best").drop_nulls(name)
+
+
+def learning_curves(
+    history: pl.DataFrame | Sequence[Record], metric: str | None = None, height: int = 480, dark: bool = False
+) -> go.Figure:
+    """Loss above, metric below, over epochs; training and validation, the best epoch marked.
+
+    Args:
+      history: records of ``train.fit``, or a frame of ``history_frame``.
+      metric: ``auc``, ``accuracy``, ``rmse`` or ``r2``; by default the first of these that was measured.
+      height: in pixels.
+      dark: for a dark page.
+    """
+    if not isinstance(history, pl.DataFrame):
+        history = history_frame([history_row(record) for record in history])
+    metric = metric or next(
+        (name for name in METRIC.values() if f"train_{name}" in history.columns), "accuracy"
+    )
+    figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09)
+    training, validation, mark = colours(dark)[0], colours(dark)[1], colours(dark)[2]
+    style = (
+        ("training", {"mode": "lines", "line": {"color": training, "width": 1.6}}),
+        (
+            "validation",
+            {"mode": "lines+markers", "line": {"color": validation, "width": 2.2}, "marker": {"size": 5}},
+        ),
+        ("best epoch", {"mode": "markers", "marker": {"color": mark, "size": 13, "symbol": "star"}}),
+    )
+    for place, (x, y) in enumerate(curve_series(history, metric)):
+        name, look = style[place % 3]
+        measure = TITLES.get(("loss", metric)[place // 3], metric)
+        figure.add_scatter(
+            x=x, y=y, name=name, legendgroup=name, showlegend=place < 3, **look, row=place // 3 + 1, col=1,
+            hovertemplate=f"{name} {measure.lower() if measure == 'Loss' else measure} %{{y:.4f}}<br>"
+            "epoch %{x:.2f}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(template=template(dark), height=height, margin={"l": 64, "r": 16, "t": 36, "b": 44})
+    figure.update_yaxes(title_text="Loss", row=1).update_yaxes(title_text=TITLES.get(metric, metric), row=2)
+    return figure.update_xaxes(title_text="Epoch", row=2).update_xaxes(rangemode="tozero")

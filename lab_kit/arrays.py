@@ -1,11 +1,17 @@
 """The arrays that stand between Polars and JAX, and the signature a model needs to know of them."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+if TYPE_CHECKING:  # this module stays light
+    import jax
+
 Task = Literal["binary", "multiclass", "regression"]
+
+Array: TypeAlias = "np.ndarray | jax.Array"
+"""On the host, or on a device."""
 
 
 class Rows(NamedTuple):
@@ -18,12 +24,12 @@ class Rows(NamedTuple):
         ``multiclass`` (class index). Rows without a known target carry zeros.
     """
 
-    numeric: np.ndarray
-    categorical: np.ndarray
-    target: np.ndarray
+    numeric: Array
+    categorical: Array
+    target: Array
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """The number of rows."""
         return int(self.target.shape[0])
 

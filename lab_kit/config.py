@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lab_kit import devices
-from lab_kit.arrays import Signature
 from lab_kit.model import ACTIVATIONS, Activation
 from lab_kit.optimizers import OPTIMIZERS, TRACED, refusal
 from lab_kit.schema import LabError
@@ -57,9 +56,7 @@ def suggest(rows: int) -> TrainConfig:
     """
     batch = 2 ** int(np.clip(np.log2(max(rows, 1) / 32), 3, 10))
     if rows < 20_000:
-        return TrainConfig(
-            (64, 32), batch_size=min(batch, max(rows, 1)), epochs=60, patience=10, weight_decay=1e-2
-        )
+        return TrainConfig((64, 32), batch_size=min(batch, max(rows, 1)), epochs=60, patience=10, weight_decay=1e-2)
     return TrainConfig(batch_size=batch, patience=4)
 
 
@@ -74,21 +71,16 @@ def check(config: TrainConfig, rows: int) -> None:
       LabError: says which value, why, and what to choose.
     """
     reasons = [
-        rows >= 1
-        or "there are no training rows: look at the split of the dataset's card and at its cleaning steps",
+        rows >= 1 or "there are no training rows: look at the split of the dataset's card and at its cleaning steps",
         config.activation in ACTIVATIONS
         or f"activation = {config.activation!r}: choose one of {', '.join(ACTIVATIONS)}",
-        config.optimizer in OPTIMIZERS
-        or f"optimizer = {config.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}",
-        all(width >= 1 for width in config.hidden)
-        or f"hidden = {config.hidden}: a layer needs a width of 1 or more",
+        config.optimizer in OPTIMIZERS or f"optimizer = {config.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}",
+        all(width >= 1 for width in config.hidden) or f"hidden = {config.hidden}: a layer needs a width of 1 or more",
         config.epochs >= 1 or f"epochs = {config.epochs}: a run needs 1 epoch or more",
         config.batch_size >= 1 or f"batch_size = {config.batch_size}: a batch needs 1 row or more",
         config.batch_size <= rows
         or f"batch_size = {config.batch_size}, but there are {rows} training rows: choose {rows} or less",
-        config.patience is None
-        or config.patience >= 1
-        or f"patience = {config.patience}: choose 1 or more, or None",
+        config.patience is None or config.patience >= 1 or f"patience = {config.patience}: choose 1 or more, or None",
         *(refusal(name, value) or True for name, value in config.hyperparameters.items()),
     ]
     for reason in reasons:

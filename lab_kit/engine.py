@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab_kit import devices, metrics, optimizers
-from lab_kit.arrays import Rows
+from lab_kit.arrays import Array, Rows
 from lab_kit.model import DropoutMask, Network
 
 BLOCK = 4096
@@ -25,9 +25,9 @@ class State(NamedTuple):
       step: int32, steps done.
     """
 
-    weights: jax.Array
+    weights: Array
     optimizer: Any
-    step: jax.Array
+    step: Array
 
 
 class Program(NamedTuple):
@@ -49,21 +49,15 @@ def program(network: Network, optimizer: str, count: int, seed: int) -> Program:
     task = network.signature.task
     decayed = network.decayed()
 
-    def sums_and_gradient(
-        weights: jax.Array, rows: Rows, weight: jax.Array, mask: DropoutMask | None
-    ) -> jax.Array:
-        def objective(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-            sums = metrics.sums(
-                task, network.apply(weights, rows.numeric, rows.categorical, mask), rows.target, weight
-            )
+    def sums_and_gradient(weights: Array, rows: Rows, weight: Array, mask: DropoutMask | None) -> jax.Array:
+        def objective(weights: Array) -> tuple[jax.Array, jax.Array]:
+            sums = metrics.sums(task, network.apply(weights, rows.numeric, rows.categorical, mask), rows.target, weight)
             return sums[1], sums
 
         gradient, sums = jax.grad(objective, has_aux=True)(weights)
         return jnp.concatenate([sums, gradient])
 
-    def step(
-        state: State, hyper: dict[str, jax.Array], rows: Rows, picked: jax.Array
-    ) -> tuple[State, jax.Array]:
+    def step(state: State, hyper: dict[str, jax.Array], rows: Rows, picked: jax.Array) -> tuple[State, jax.Array]:
         weight = (picked >= 0).astype(jnp.float32)
         batch = jax.tree.map(lambda column: column.at[picked].get(mode="clip"), rows)
         place = devices.index() * picked.shape[0] + jnp.arange(picked.shape[0])
@@ -95,7 +89,7 @@ def program(network: Network, optimizer: str, count: int, seed: int) -> Program:
 
         return jax.lax.fori_loop(start, stop, body, (state, jnp.zeros(metrics.SUMS[task])))
 
-    def measure(weights: jax.Array, rows: Rows, weight: jax.Array) -> jax.Array:
+    def measure(weights: Array, rows: Rows, weight: Array) -> jax.Array:
         def of_block(block: tuple[Rows, jax.Array]) -> jax.Array:
             rows, weight = block
             outputs = network.apply(weights, rows.numeric, rows.categorical)
@@ -126,7 +120,7 @@ def initial_state(network: Network, optimizer: str, hyper: dict[str, float], cou
     """
     weights = network.init(seed)
     of_optimizer = optimizers.build(optimizer, hyper, network.decayed()).init(jnp.asarray(weights))
-    return devices.replicate(State(weights, jax.tree.map(np.array, of_optimizer), np.int32(0)), count)
+    return devices.replicate(State(weights, jax.tree.map(np.array, of_optimizer), np.zeros((), np.int32)), count)
 
 
 def blocks(rows: Rows, count: int) -> tuple[Rows, np.ndarray]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lab_kit.arrays import Task
+from lab_kit.arrays import Array, Task
 
 BINS = 512
 """Bins of the predicted probability for the AUC of a record."""
@@ -19,7 +19,7 @@ SUMS: dict[Task, int] = {"binary": 3, "multiclass": 3, "regression": 2}
 """Length of the vector that ``sums`` returns."""
 
 
-def losses(task: Task, outputs: jax.Array, target: jax.Array) -> jax.Array:
+def losses(task: Task, outputs: jax.Array, target: Array) -> jax.Array:
     r"""The loss of each row.
 
     * ``binary``: cross-entropy :math:`-y\log p - (1-y)\log(1-p)` with :math:`p = \sigma(z)`, computed from
@@ -42,7 +42,7 @@ def losses(task: Task, outputs: jax.Array, target: jax.Array) -> jax.Array:
     return optax.squared_error(outputs[:, 0], target)
 
 
-def sums(task: Task, outputs: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
+def sums(task: Task, outputs: jax.Array, target: Array, weight: Array) -> jax.Array:
     """Sums over rows that ``ratios`` turns into metrics; rows of weight 0 are padding.
 
     Returns:
@@ -57,7 +57,7 @@ def sums(task: Task, outputs: jax.Array, target: jax.Array, weight: jax.Array) -
     return jnp.stack(parts)
 
 
-def detailed(task: Task, outputs: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
+def detailed(task: Task, outputs: jax.Array, target: Array, weight: Array) -> jax.Array:
     """``sums`` and what the costlier metrics of the validation rows need.
 
     Returns:
@@ -74,7 +74,7 @@ def detailed(task: Task, outputs: jax.Array, target: jax.Array, weight: jax.Arra
     return basic
 
 
-def ratios(task: Task, total: np.ndarray) -> dict[str, float]:
+def ratios(task: Task, total: Array) -> dict[str, float]:
     """Metrics from ``sums`` or ``detailed`` added up over any number of batches.
 
     Returns:

@@ -5,6 +5,7 @@ because one optimizer update and one all-reduce serve all of them.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lab_kit.arrays import Signature
+from lab_kit.arrays import Array, Signature
 
 Activation = Literal["sigmoid", "relu", "tanh"]
 
@@ -48,14 +49,10 @@ class MLP(nnx.Module):
             for cardinality, width in zip(signature.cardinalities, widths, strict=True)
         )
         sizes = (signature.numeric + sum(widths), *hidden, signature.outputs)
-        self.layers = nnx.List(
-            nnx.Linear(inputs, outputs, rngs=rngs) for inputs, outputs in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nnx.List(nnx.Linear(inputs, outputs, rngs=rngs) for inputs, outputs in itertools.pairwise(sizes))
         self.activation = ACTIVATIONS[activation]
 
-    def __call__(
-        self, numeric: jax.Array, categorical: jax.Array, mask: "DropoutMask | None" = None
-    ) -> jax.Array:
+    def __call__(self, numeric: Array, categorical: Array, mask: "DropoutMask | None" = None) -> jax.Array:
         """Outputs before any sigmoid or softmax, float32 ``[n, outputs]``."""
         embedded = [embed(categorical[:, column]) for column, embed in enumerate(self.embeddings)]
         x = jnp.concatenate([numeric, *embedded], axis=1)
@@ -81,8 +78,8 @@ class DropoutMask:
 
     rate: jax.Array
     seed: int
-    step: jax.Array
-    row: jax.Array
+    step: Array
+    row: Array
 
     def __call__(self, x: jax.Array, layer: int) -> jax.Array:
         """Drops units of ``x`` and scales those that stay by 1 / (1 - rate), so that the expectation is unchanged."""
@@ -121,9 +118,9 @@ class Network:
 
     def apply(
         self,
-        weights: jax.Array,
-        numeric: jax.Array,
-        categorical: jax.Array,
+        weights: Array,
+        numeric: Array,
+        categorical: Array,
         mask: DropoutMask | None = None,
     ) -> jax.Array:
         """Outputs before any sigmoid or softmax.
@@ -139,10 +136,7 @@ class Network:
         """
         shape = _shape(self)
         parts = np.cumsum([leaf.size for leaf in shape.leaves])[:-1]
-        leaves = [
-            part.reshape(leaf.shape)
-            for part, leaf in zip(jnp.split(weights, parts), shape.leaves, strict=True)
-        ]
+        leaves = [part.reshape(leaf.shape) for part, leaf in zip(jnp.split(weights, parts), shape.leaves, strict=True)]
         module = nnx.merge(shape.graph, jax.tree.unflatten(shape.tree, leaves))
         outputs: jax.Array = module(numeric, categorical, mask)
         return outputs
@@ -167,8 +161,7 @@ class Network:
         shape = _shape(self)
         parts = np.split(np.asarray(weights), np.cumsum([leaf.size for leaf in shape.leaves])[:-1])
         return {
-            name: part.reshape(leaf.shape)
-            for name, part, leaf in zip(shape.names, parts, shape.leaves, strict=True)
+            name: part.reshape(leaf.shape) for name, part, leaf in zip(shape.names, parts, shape.leaves, strict=True)
         }
 
     def flatten(self, named: dict[str, np.ndarray]) -> np.ndarray:
@@ -181,9 +174,7 @@ class Network:
         expected = {name: leaf.shape for name, leaf in zip(shape.names, shape.leaves, strict=True)}
         found = {name: array.shape for name, array in named.items()}
         if found != expected:
-            differing = sorted(
-                name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
-            )
+            differing = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
             raise ValueError(
                 f"the weights are of another network: {differing[0]} has shape {found.get(differing[0])} "
                 f"where {expected.get(differing[0])} is needed"

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import jax
 import optax
 
-Hyperparameters = Mapping[str, jax.Array]
+from lab_kit.arrays import Array
+
+Hyperparameters = Mapping[str, Array | float]
 
 TRACED: dict[str, str] = {
     "learning_rate": "choose a finite number above 0",
@@ -116,7 +118,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
-def build(name: str, hyper: Hyperparameters, decayed: jax.Array) -> optax.GradientTransformation:
+def build(name: str, hyper: Hyperparameters, decayed: Array) -> optax.GradientTransformation:
     r"""The whole update of a flat parameter vector: direction, decoupled weight decay, learning rate.
 
     The decay is decoupled from the gradient (I. Loshchilov and F. Hutter, ICLR 2019):
@@ -128,13 +130,11 @@ def build(name: str, hyper: Hyperparameters, decayed: jax.Array) -> optax.Gradie
       decayed: float32 ``[P]``, 1 where the decay applies and 0 where it does not.
     """
 
-    def add_decay(
-        updates: jax.Array, state: optax.OptState, parameters: jax.Array
-    ) -> tuple[jax.Array, optax.OptState]:
+    def add_decay(updates: jax.Array, state: optax.OptState, parameters: jax.Array) -> tuple[jax.Array, optax.OptState]:
         return updates + hyper["weight_decay"] * decayed * parameters, state
 
     return optax.chain(
         OPTIMIZERS[name].transform(hyper),
-        optax.GradientTransformation(lambda _: optax.EmptyState(), add_decay),  # type: ignore[arg-type]
+        optax.GradientTransformation(lambda _: optax.EmptyState(), add_decay),
         optax.scale(-hyper["learning_rate"]),
     )

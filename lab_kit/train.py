@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 
 from lab_kit import devices, engine, metrics
-from lab_kit.arrays import Rows, Signature
+from lab_kit.arrays import Array, Rows, Signature
 from lab_kit.config import TrainConfig, check
 from lab_kit.model import Network
 from lab_kit.optimizers import OPTIMIZERS
@@ -57,7 +56,7 @@ class Record:
     best: bool
     outcome: str | None
     network: Network
-    weights: jax.Array
+    weights: Array
 
 
 def fit(
@@ -97,16 +96,14 @@ def fit(
     placed, placed_hyper = place(train, count), _place_hyper(hyper, count)
     measured = devices.shard(engine.blocks(validation, count), count)
 
-    def order(epoch: int) -> jax.Array:
+    def order(epoch: int) -> Array:
         return devices.shard(engine.epoch_order(train.count, batch_size, count, config.seed, epoch), count)
 
-    def validate(weights: jax.Array) -> dict[str, float]:
+    def validate(weights: Array) -> dict[str, float]:
         return metrics.ratios(task, np.asarray(program.measure(weights, *measured)))
 
     began = time.perf_counter()
-    record = Record(
-        0.0, 0, 0, {}, validate(state.weights), 0.0, 0.0, hyper, False, None, network, state.weights
-    )
+    record = Record(0.0, 0, 0, {}, validate(state.weights), 0.0, 0.0, hyper, False, None, network, state.weights)
     yield record
     lowest, lowest_epoch = float("inf"), 0
     length = 1
@@ -177,5 +174,5 @@ def place(rows: Rows, count: int) -> Rows:
     return devices.replicate(rows, count)
 
 
-def _place_hyper(hyper: dict[str, float], count: int) -> dict[str, jax.Array]:
-    return devices.replicate({name: np.float32(value) for name, value in hyper.items()}, count)
+def _place_hyper(hyper: dict[str, float], count: int) -> dict[str, Array]:
+    return devices.replicate({name: np.asarray(value, np.float32) for name, value in hyper.items()}, count)

@@ -99,7 +99,8 @@ def ratios(task: Task, total: Array) -> dict[str, float]:
 def binned_auc(negatives: np.ndarray, positives: np.ndarray) -> float:
     r"""Area under the ROC curve from counts of scores in ascending bins.
 
-    It is :math:`P(s^+ > s^-) + \tfrac12 P(s^+ = s^-)` (Mann and Whitney, 1947), with scores of one bin counted as equal.
+    It is :math:`P(s^+ > s^-) + \tfrac12 P(s^+ = s^-)` (Mann and Whitney, 1947);
+    scores of one bin count as equal.
     """
     below = np.cumsum(negatives) - negatives
     pairs = negatives.sum() * positives.sum()

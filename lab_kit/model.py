@@ -54,7 +54,7 @@ class MLP(nnx.Module):
 
     def __call__(self, numeric: Array, categorical: Array, mask: "DropoutMask | None" = None) -> jax.Array:
         """Outputs before any sigmoid or softmax, float32 ``[n, outputs]``."""
-        embedded = [embed(categorical[:, column]) for column, embed in enumerate(self.embeddings)]
+        embedded = [embed(jnp.asarray(categorical[:, column])) for column, embed in enumerate(self.embeddings)]
         x = jnp.concatenate([numeric, *embedded], axis=1)
         for layer, dense in enumerate(self.layers[:-1]):
             x = self.activation(dense(x))
@@ -83,8 +83,8 @@ class DropoutMask:
 
     def __call__(self, x: jax.Array, layer: int) -> jax.Array:
         """Drops units of ``x`` and scales those that stay by 1 / (1 - rate), so that the expectation is unchanged."""
-        of_step = _hash(jnp.uint32(self.seed % 2**32) + _hash(self.step.astype(jnp.uint32)))
-        of_row = _hash(self.row.astype(jnp.uint32) ^ of_step)[:, None]
+        of_step = _hash(jnp.uint32(self.seed % 2**32) + _hash(jnp.asarray(self.step, jnp.uint32)))
+        of_row = _hash(jnp.asarray(self.row, jnp.uint32) ^ of_step)[:, None]
         unit = jnp.arange(x.shape[1], dtype=jnp.uint32) + jnp.uint32(layer << 20)
         bits = _hash(_hash(of_row + unit))
         uniform = (bits >> 8).astype(jnp.float32) * 2.0**-24

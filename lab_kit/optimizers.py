@@ -7,13 +7,14 @@ changes in the middle of a run is a new input, not a new program. Notation: :mat
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import optax
 
 from lab_kit.arrays import Array
 
-Hyperparameters = Mapping[str, Array | float]
+Hyperparameters = Mapping[str, Any]
 
 TRACED: dict[str, str] = {
     "learning_rate": "choose a finite number above 0",

@@ -136,8 +136,8 @@ def fit(
             outcome, best = None, False
             if not np.isfinite(trained["loss"]) or (validated and not np.isfinite(validated["loss"])):
                 outcome = (
-                    f"diverged: the loss is no longer a finite number at step {step} (epoch {epoch + 1}), with learning "
-                    f"rate {hyper['learning_rate']:g}; try a tenth of it"
+                    f"diverged: the loss is no longer a finite number at step {step} (epoch {epoch + 1}), with "
+                    f"learning rate {hyper['learning_rate']:g}; try a tenth of it"
                 )
                 after = state  # the last finite weights
             elif validated:

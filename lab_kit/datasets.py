@@ -12,6 +12,7 @@ from lab_kit.schema import (
     LabError,
     SklearnSource,
     TableSource,
+    first_line,
     load_card,
 )
 
@@ -57,12 +58,12 @@ def scan(card: DatasetCard, folder: Path | str = DATASETS_FOLDER) -> pl.LazyFram
       folder: the folder that the paths of the card are relative to.
 
     Returns:
-      A lazy table in the order of the source's rows. A null stands where a value is unknown or where a join found
-      no partner. The columns are those of the source, the joined ones, and the target.
+      A lazy table in the order of the source's rows. A null stands where a value is unknown or a join found no
+      partner. The columns are those of the source, the joined ones, and the target.
 
     Raises:
-      LabError: when a file is missing or damaged, when a column that the card names is not in the table, or when
-        an input or a derived column is computed from something known only after the fact.
+      LabError: when a file is missing or damaged, when a column that the card names is not in the table, or
+        when an input is computed from something known only after the fact.
     """
     folder = Path(folder)
     match card.source:
@@ -100,14 +101,15 @@ def check_target(card: DatasetCard, frame: pl.LazyFrame) -> None:
       frame: the table, as ``scan`` or cleaning gives it. Nulls and NaN in the target do not count.
 
     Raises:
-      LabError: when the target column is missing, is empty, has one value only, has more than two classes in a
-        binary task, or is not a number in a regression.
+      LabError: when the target column is missing, is empty, has one value only, has more than two classes
+        in a binary task, or is not a number in a regression.
     """
     name = card.target.column
     schema = frame.collect_schema()
     if name not in schema:
         raise LabError(
-            f"The target column {name!r} is not in the dataset {card.name!r}; its columns are: {', '.join(schema)}."
+            f"The target column {name!r} is not in the dataset {card.name!r}; "
+            f"its columns are: {', '.join(schema)}."
         )
     where = f"The target column {name!r} of the dataset {card.name!r}"
     if card.task == "regression" and not (schema[name].is_numeric() or schema[name] == pl.Boolean):
@@ -146,8 +148,8 @@ def check_leaks(card: DatasetCard) -> None:
         for name in roots:
             if name in card.inputs:
                 raise LabError(
-                    f"The target {card.target.column!r} of the dataset {card.name!r} is computed from {name!r}, "
-                    f"which is an input; give {name!r} the role 'leak'."
+                    f"The target {card.target.column!r} of the dataset {card.name!r} is computed from "
+                    f"{name!r}, which is an input; give {name!r} the role 'leak'."
                 )
         unsafe.update(roots)
     for number, step in enumerate(card.cleaning, 1):
@@ -157,17 +159,11 @@ def check_leaks(card: DatasetCard) -> None:
         bad = [name for name in roots if name in unsafe]
         if bad and step.column in card.inputs:
             raise LabError(
-                f"Step {number} of the card {card.name!r} computes the input {step.column!r} from {bad[0]!r}, which "
-                "is known only after the fact; give it the role 'leak' or leave it out."
+                f"Step {number} of the card {card.name!r} computes the input {step.column!r} from {bad[0]!r}, "
+                "which is known only after the fact; give it the role 'leak' or leave it out."
             )
         if bad:
             unsafe.add(step.column)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message, without its final stop, to quote inside a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def _scan_files(source: FilesSource, folder: Path) -> pl.LazyFrame:
@@ -186,8 +182,8 @@ def _scan_files(source: FilesSource, folder: Path) -> pl.LazyFrame:
         ):
             if absent := [name for name in names if name not in schema]:
                 raise LabError(
-                    f"The join with {join.file!r} names the column {absent[0]!r}, which is not in the {side}; "
-                    f"its columns are: {', '.join(schema)}."
+                    f"The join with {join.file!r} names the column {absent[0]!r}, which is not in the "
+                    f"{side}; its columns are: {', '.join(schema)}."
                 )
         keys = [pl.col(name).alias(f"join key {number}") for number, name in enumerate(join.right_on)]
         columns = [pl.col(old).alias(new) for new, old in join.columns.items()]
@@ -275,7 +271,8 @@ def _check_columns(card: DatasetCard, names: list[str]) -> None:
         )
     if clash := [name for name in names if name in derived]:
         raise LabError(
-            f"The card {card.name!r} derives {clash[0]!r}, but the table has a column of that name; choose another."
+            f"The card {card.name!r} derives {clash[0]!r}, but the table has a column of that name; "
+            "choose another."
         )
     if absent := [name for name in card.columns if name not in names and name not in derived]:
         raise LabError(

@@ -1,8 +1,8 @@
 """What a dataset card may say, how it is checked, and the one error a user sees.
 
 A card is a TOML file that describes a table: where its rows come from, which column is the target, what role
-each column has, how rows are split and how they are cleaned. The classes here are frozen pydantic models, so a
-card that was loaded is a card that is valid.
+each column has, how rows are split and how they are cleaned. The classes are frozen pydantic models, so a card
+that was loaded is a card that is valid.
 """
 
 import hashlib
@@ -24,8 +24,14 @@ class LabError(Exception):
     """Something a user can put right: one clear sentence that says what is wrong, where, and what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, without its final stop, to quote inside a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".:") if lines else type(error).__name__
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Column(_Model):

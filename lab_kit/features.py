@@ -1,0 +1,450 @@
+"""Rows become arrays: the split, an encoder fitted on the training rows, and the encoding.
+
+This is the only place where Polars becomes arrays. Every value of an encoded row depends on its own row and on the
+fitted encoder, so a part of a table is encoded exactly as it is within the whole.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+
+import numpy as np
+import polars as pl
+
+from lab_kit.arrays import Rows, Signature, Task
+from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit, first_line
+from lab_kit.tables import kind_of, read_kinds
+
+SPLITS = ("train", "validation", "test")
+UNSEEN, MISSING = 0, 1  # the first two slots of every categorical column
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def split_rows(frame: pl.LazyFrame, card: DatasetCard, seed: int = 0) -> pl.LazyFrame:
+    """Say of each row whether it is for training, validation or test.
+
+    Args:
+      frame: the table, as ``datasets.scan`` gives it. The order of its rows counts for a random split.
+      card: the dataset; a split by time uses local dates, a row without a time is for training.
+      seed: for a random split.
+
+    Returns:
+      The table with a column ``split``: an Enum of ``train``, ``validation`` and ``test``.
+
+    Raises:
+      LabError: when the column to split by is not there or holds no times.
+    """
+    kind = pl.Enum(SPLITS)
+    if isinstance(card.split, TimeSplit):
+        column = card.split.column
+        dtype = frame.collect_schema().get(column)
+        if not isinstance(dtype, pl.Date | pl.Datetime):
+            what = "which is not in the table" if dtype is None else f"which holds {dtype}, not dates"
+            raise LabError(f"The dataset {card.name!r} is split by the column {column!r}, {what}.")
+        part = (
+            pl.when(pl.col(column) >= _midnight(card.split.test_from, dtype))
+            .then(pl.lit("test"))
+            .when(pl.col(column) >= _midnight(card.split.validation_from, dtype))
+            .then(pl.lit("validation"))
+            .otherwise(pl.lit("train"))
+        )
+        return frame.with_columns(part.cast(kind).alias("split"))
+    count = int(frame.select(pl.len()).collect(engine="streaming").item())
+    order = np.random.default_rng(seed).permutation(count)
+    validation, test = round(count * card.split.validation), round(count * card.split.test)
+    codes = np.zeros(count, np.uint8)
+    codes[order[:validation]] = 1
+    codes[order[validation : validation + test]] = 2
+    parts = pl.Series("split", np.array(SPLITS, dtype=object)[codes].tolist(), dtype=kind)
+    return pl.concat([frame, parts.to_frame().lazy()], how="horizontal")
+
+
+def _midnight(day: date, dtype: pl.Date | pl.Datetime) -> pl.Expr:
+    if isinstance(dtype, pl.Date):
+        return pl.lit(day)
+    local = pl.lit(datetime(day.year, day.month, day.day), dtype=pl.Datetime("us"))
+    return local.dt.replace_time_zone(dtype.time_zone) if dtype.time_zone else local
+
+
+@dataclass(frozen=True)
+class NumericColumn:
+    """A numeric input: ``(value or median - mean) / std``, in float64 and then float32.
+
+    Attributes:
+      name: the column.
+      kind: the kind of values in training, see ``tables.kind_of``.
+      median: of the finite values of the training rows; stands in for a missing one.
+      mean: of the training rows after that.
+      std: their standard deviation (divided by n); 1 where the column is constant.
+      has_indicator: whether a training row lacked a value, so that a 0/1 input says which rows do.
+    """
+
+    name: str
+    kind: str
+    median: float
+    mean: float
+    std: float
+    has_indicator: bool
+
+
+@dataclass(frozen=True)
+class CategoricalColumn:
+    """A categorical input: slot 0 is for unseen categories, 1 for missing ones, 2 + k for ``vocabulary[k]``.
+
+    Attributes:
+      name: the column.
+      kind: the kind of values in training, see ``tables.kind_of``.
+      vocabulary: the categories as text, in the order of the values.
+      rare: categories with too few training rows for a slot of their own: they share slot 0 and train it.
+      has_missing: whether a training row lacked a value.
+    """
+
+    name: str
+    kind: str
+    vocabulary: tuple[str, ...]
+    rare: tuple[str, ...]
+    has_missing: bool
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What turns rows into arrays: fitted on training rows, used on any.
+
+    Attributes:
+      task: binary, multiclass or regression.
+      numeric: the numeric inputs.
+      categorical: the categorical inputs.
+      target: name of the target column.
+      classes: the values of the target as text, in the order of their index; empty for regression.
+      labels: the names of the classes for a reader, in the same order.
+      target_mean: of the training rows; 0 for classes.
+      target_std: of the training rows; 1 for classes and for a constant target.
+    """
+
+    task: Task
+    numeric: tuple[NumericColumn, ...]
+    categorical: tuple[CategoricalColumn, ...]
+    target: str
+    classes: tuple[str, ...]
+    labels: tuple[str, ...]
+    target_mean: float
+    target_std: float
+
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """Names of the columns of ``Rows.numeric``: the numeric inputs, then ``NAME missing`` for each indicator."""
+        indicators = tuple(f"{column.name} missing" for column in self.numeric if column.has_indicator)
+        return tuple(column.name for column in self.numeric) + indicators
+
+    @property
+    def categorical_names(self) -> tuple[str, ...]:
+        """Names of the columns of ``Rows.categorical``."""
+        return tuple(column.name for column in self.categorical)
+
+    @property
+    def signature(self) -> Signature:
+        """What a model must know of the rows."""
+        return Signature(
+            task=self.task,
+            numeric=len(self.numeric_names),
+            cardinalities=tuple(len(column.vocabulary) + 2 for column in self.categorical),
+            outputs=len(self.classes) if self.task == "multiclass" else 1,
+        )
+
+    def to_json(self) -> str:
+        """The encoder as JSON; ``from_json`` gives an equal encoder back, to the last bit of each number."""
+        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Encoder":
+        """The encoder that ``to_json`` wrote.
+
+        Raises:
+          LabError: when the text is not an encoder.
+        """
+        try:
+            data = json.loads(text)
+            for column in data["categorical"]:
+                column["vocabulary"], column["rare"] = tuple(column["vocabulary"]), tuple(column["rare"])
+            data["numeric"] = tuple(NumericColumn(**column) for column in data["numeric"])
+            data["categorical"] = tuple(CategoricalColumn(**column) for column in data["categorical"])
+            data["classes"], data["labels"] = tuple(data["classes"]), tuple(data["labels"])
+            return cls(**data)
+        except (ValueError, KeyError, TypeError):
+            raise LabError("This is not the JSON of an encoder; fit the encoder again.") from None
+
+
+def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encoder:
+    """Learn medians, means, standard deviations and vocabularies from training rows.
+
+    Args:
+      train: the cleaned training rows only. Null, NaN and infinite numbers count as missing.
+      card: the dataset.
+
+    Returns:
+      The encoder.
+
+    Raises:
+      LabError: when an input or the target is not in the table or has the wrong type, when there are no training
+        rows, or when they show one class only.
+    """
+    frame = train.lazy()
+    schema = frame.collect_schema()
+    _check_present([*card.inputs, card.target.column], schema.names(), "The training rows lack")
+    for name in card.numeric:
+        if not (schema[name].is_numeric() or schema[name] in (pl.Boolean, pl.Null)):
+            raise LabError(
+                f"Column {name!r} of the dataset {card.name!r} has the role 'numeric' but holds {schema[name]}; "
+                "give it the role 'categorical', or convert it."
+            )
+    target = card.target.column
+    counted = [*card.categorical] + ([] if card.task == "regression" else [target])
+    summary = _collect(
+        frame.select(
+            pl.len().alias("rows"),
+            *(_finite(name).median().alias(f"median {name}") for name in card.numeric),
+            *(_finite(name).null_count().alias(f"missing {name}") for name in card.numeric),
+            *(_values(name, schema).value_counts().implode().alias(f"counts {name}") for name in counted),
+        )
+    )
+    rows = summary["rows"][0]
+    if rows == 0:
+        raise LabError(f"The dataset {card.name!r} has no training rows; check its split and its cleaning.")
+    medians = {name: float(summary[f"median {name}"][0] or 0.0) for name in card.numeric}
+    fills = {name: _finite(name).fill_null(medians[name]) for name in card.numeric}
+    if card.task == "regression":
+        fills["target value"] = _finite(target).drop_nulls()
+    moments = _collect(
+        frame.select(
+            expression.alias(f"{what} {name}")
+            for name, values in fills.items()
+            for what, expression in (
+                ("mean", values.mean()),
+                ("std", values.std(ddof=0)),
+                ("min", values.min()),
+                ("max", values.max()),
+            )
+        )
+        if fills
+        else frame.select(pl.len())
+    )
+    scales = {name: _scale(moments, name, card) for name in fills}
+    numeric = tuple(
+        NumericColumn(
+            name, kind_of(schema[name]), medians[name], *scales[name], summary[f"missing {name}"][0] > 0
+        )
+        for name in card.numeric
+    )
+    categorical = tuple(
+        _category(name, summary[f"counts {name}"][0], schema, card.columns[name].min_rows)
+        for name in card.categorical
+    )
+    classes, labels = (
+        ((), ()) if card.task == "regression" else _classes(summary[f"counts {target}"][0], card)
+    )
+    mean, std = scales.get("target value", (0.0, 1.0))
+    return Encoder(card.task, numeric, categorical, target, classes, labels, mean, std)
+
+
+def encode(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> Rows:
+    """Encode cleaned rows.
+
+    Args:
+      encoder: fitted on the training rows.
+      frame: cleaned rows. Null, NaN and infinite numbers are imputed, unseen categories get slot 0. The target
+        may be absent or null: it is 0 then.
+
+    Returns:
+      The rows as C-contiguous arrays, in the order of the table.
+
+    Raises:
+      LabError: when an input column is absent, a value cannot be read as a number, or the target has a class that
+        the training rows never showed.
+    """
+    inputs = [c.name for c in encoder.numeric] + [c.name for c in encoder.categorical]
+    _check_present(inputs, frame.lazy().collect_schema().names())
+    lazy = _read_inputs(encoder, frame)
+    schema = lazy.collect_schema()
+    numeric = [
+        ((_finite(c.name).fill_null(c.median) - c.mean) / c.std).clip(-_LARGEST, _LARGEST).cast(pl.Float32)
+        for c in encoder.numeric
+    ]
+    numeric += [_finite(c.name).is_null().cast(pl.Float32) for c in encoder.numeric if c.has_indicator]
+    categorical = [_slots(c, schema) for c in encoder.categorical]
+    has_target = encoder.target in schema
+    target = _target(encoder, schema) if has_target else pl.lit(0, pl.Float32)
+    table = _collect(
+        lazy.select(
+            *(expr.alias(f"n{k}") for k, expr in enumerate(numeric)),
+            *(expr.alias(f"c{k}") for k, expr in enumerate(categorical)),
+            target.alias("target"),
+        )
+    )
+    values = table["target"].to_numpy()
+    if encoder.classes and (values < 0).any():
+        row = int(np.argmax(values < 0))
+        value = lazy.select(pl.col(encoder.target)).slice(row, 1).collect().item()
+        raise LabError(
+            f"Column {encoder.target!r}, row {row + 1}: the training rows never showed the class {str(value)!r}; "
+            f"they have {', '.join(encoder.classes)}."
+        )
+    dtype = np.int32 if encoder.task == "multiclass" else np.float32
+    return Rows(
+        numeric=_matrix(table, [f"n{k}" for k in range(len(numeric))], np.float32),
+        categorical=_matrix(table, [f"c{k}" for k in range(len(categorical))], np.int32),
+        target=np.ascontiguousarray(values, dtype=dtype),
+    )
+
+
+def encode_new(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame, new_rows: NewRows) -> Rows:
+    """Encode new rows under the rules of the card for new categories and nulls.
+
+    Args:
+      encoder: fitted on the training rows.
+      frame: new rows after ``clean.apply_to_new``.
+      new_rows: the rules. ``error`` for nulls concerns columns that were complete in training.
+
+    Returns:
+      The rows, as ``encode`` gives them.
+
+    Raises:
+      LabError: as ``encode``; and for the first row that breaks a rule, with its column and value.
+    """
+    rows = encode(encoder, frame)
+    lazy = _read_inputs(encoder, frame)
+    names = lazy.collect_schema()
+    if new_rows.null == "error":
+        complete = [c.name for c in encoder.numeric if not c.has_indicator]
+        complete += [c.name for c in encoder.categorical if not c.has_missing]
+        nulls = _collect(lazy.select(_missing(name, names[name]) for name in complete))
+        for name in complete:
+            if (row := nulls[name].arg_max()) is not None and nulls[name][row]:
+                raise LabError(
+                    f"Column {name!r}, row {row + 1} of the new rows has no value, and training had one in every row; "
+                    "fill it, or let the card say new_rows.null = 'impute'."
+                )
+    if new_rows.unseen_category == "error":
+        for k, column in enumerate(encoder.categorical):
+            unseen = np.flatnonzero(rows.categorical[:, k] == UNSEEN)
+            if not unseen.size:
+                continue
+            values = _collect(lazy.select(_text(column.name, names)))[column.name]
+            for place in unseen.tolist():
+                if values[place] not in column.rare:
+                    raise LabError(
+                        f"Column {column.name!r}, row {place + 1} of the new rows has the category "
+                        f"{values[place]!r}, which training never showed; correct it, or let the card say "
+                        "new_rows.unseen_category = 'unseen'."
+                    )
+    return rows
+
+
+def _check_present(names: list[str], present: Sequence[str], what: str = "The rows lack") -> None:
+    if absent := [name for name in names if name not in present]:
+        plural = "s" if len(absent) > 1 else ""
+        raise LabError(
+            f"{what} the column{plural} {', '.join(map(repr, absent))}; "
+            f"add {'them' if plural else 'it'} (the columns that are there: {', '.join(present)})."
+        )
+
+
+def _read_inputs(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> pl.LazyFrame:
+    """The rows with every input as the kind it had in training; a whole number may have become a fraction."""
+    kinds = [(c.name, "number" if c.kind == "integer" else c.kind) for c in encoder.numeric]
+    return read_kinds([*kinds, *((c.name, c.kind) for c in encoder.categorical)], frame.lazy())
+
+
+def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
+    try:
+        return frame.collect(engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise LabError(f"The rows cannot be encoded: {first_line(error)}.") from None
+
+
+def _finite(name: str) -> pl.Expr:
+    values = pl.col(name).cast(pl.Float64)
+    return pl.when(values.is_finite()).then(values)
+
+
+def _values(name: str, schema: pl.Schema) -> pl.Expr:
+    return pl.col(name).fill_nan(None) if schema[name].is_float() else pl.col(name)
+
+
+def _text(name: str, schema: pl.Schema) -> pl.Expr:
+    return _values(name, schema).cast(pl.String)
+
+
+def _missing(name: str, dtype: pl.DataType) -> pl.Expr:
+    return _finite(name).is_null().alias(name) if dtype.is_numeric() else pl.col(name).is_null()
+
+
+def _scale(moments: pl.DataFrame, name: str, card: DatasetCard) -> tuple[float, float]:
+    """Mean and standard deviation; a constant column has its value as the mean, exactly, and 1."""
+    mean, std, low, high = (moments[f"{what} {name}"][0] for what in ("mean", "std", "min", "max"))
+    column = card.target.column if name == "target value" else name
+    if mean is None:
+        raise LabError(f"No training row has a value in {column!r}, the target of the dataset {card.name!r}.")
+    if low == high:
+        return float(low), 1.0
+    if not (np.isfinite(mean) and np.isfinite(std) and std > 0):
+        raise LabError(
+            f"The values of column {column!r} are too large or too close together to be standardised; "
+            "add a valid_range step, or rescale the column."
+        )
+    return float(mean), float(std)
+
+
+def _category(name: str, counts: pl.Series, schema: pl.Schema, min_rows: int) -> CategoricalColumn:
+    table = counts.struct.unnest().sort(name, nulls_last=True)
+    known = table.drop_nulls(name).with_columns(pl.col(name).cast(pl.String))
+    return CategoricalColumn(
+        name,
+        kind_of(schema[name]),
+        tuple(known.filter(pl.col("count") >= min_rows)[name].to_list()),
+        tuple(known.filter(pl.col("count") < min_rows)[name].to_list()),
+        table.height > known.height,
+    )
+
+
+def _classes(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    name, labels = card.target.column, card.target.labels
+    found = counts.struct.unnest().drop_nulls(name).sort(name)[name].cast(pl.String).to_list()
+    if len(found) < 2:
+        raise LabError(
+            f"The training rows of the dataset {card.name!r} show "
+            f"{f'only the class {found[0]!r}' if found else 'no class'} in the target column {name!r}, "
+            "so there is nothing to learn; check the split."
+        )
+    if card.task == "binary" and len(found) > 2:
+        raise LabError(f"The target column {name!r} has {len(found)} classes, but the task is binary.")
+    if labels and set(found) <= set(labels):
+        return labels, labels
+    if labels and len(labels) != len(found):
+        raise LabError(
+            f"The target column {name!r} has {len(found)} classes, the card has {len(labels)} labels."
+        )
+    return tuple(found), labels or tuple(found)
+
+
+def _slots(column: CategoricalColumn, schema: pl.Schema) -> pl.Expr:
+    text = _text(column.name, schema)
+    known = text.cast(pl.Enum(column.vocabulary), strict=False).to_physical().cast(pl.Int32) + 2
+    return pl.when(text.is_null()).then(MISSING).otherwise(known.fill_null(UNSEEN)).cast(pl.Int32)
+
+
+def _target(encoder: Encoder, schema: pl.Schema) -> pl.Expr:
+    """The target of each row: class index (-1 for a class never seen) or standardised value; 0 where unknown."""
+    name = encoder.target
+    if encoder.task == "regression":
+        values = (_finite(name) - encoder.target_mean) / encoder.target_std
+        return values.fill_null(0.0).cast(pl.Float32)
+    text = _text(name, schema)
+    index = text.cast(pl.Enum(encoder.classes), strict=False).to_physical().cast(pl.Int32)
+    return pl.when(text.is_null()).then(0).otherwise(index.fill_null(-1)).cast(pl.Int32)
+
+
+def _matrix(table: pl.DataFrame, names: list[str], dtype: type[np.generic]) -> np.ndarray:
+    if not names:
+        return np.zeros((table.height, 0), dtype)
+    return np.ascontiguousarray(table.select(names).to_numpy(order="c"), dtype=dtype)

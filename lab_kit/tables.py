@@ -1,0 +1,67 @@
+"""The kind of values a column holds, and reading new rows as the kinds they had in training."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from lab_kit.schema import LabError, first_line
+
+_DTYPES: dict[str, pl.DataType] = {
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "text": pl.String(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+}
+
+
+def kind_of(dtype: pl.DataType) -> str:
+    if dtype.is_integer():
+        return "integer"
+    if dtype.is_numeric():
+        return "number"
+    if isinstance(dtype, pl.Datetime):
+        return f"datetime {dtype.time_zone}" if dtype.time_zone else "datetime"
+    return {pl.String: "text", pl.Boolean: "boolean", pl.Date: "date"}.get(type(dtype), "other")
+
+
+def read_kinds(kinds: Iterable[tuple[str, str]], frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Give the columns of new rows the kind they had in training; the values are looked at only where it differs."""
+    schema = frame.collect_schema()
+    for name, kind in kinds:
+        if name not in schema or kind == "other" or kind_of(schema[name]) == kind:
+            continue
+        if kind == "number" and schema[name].is_integer():
+            frame = frame.with_columns(pl.col(name).cast(pl.Float64))
+            continue
+        old = pl.col(name)
+        new = _as_kind(old, kind, schema[name])
+        wrong = new.is_null() & old.is_not_null()
+        if kind == "integer" and schema[name].is_float():
+            wrong = (new.is_null() & old.is_not_nan() & old.is_not_null()) | (new.cast(pl.Float64) != old)
+        try:
+            bad = frame.select(value=old, wrong=wrong).with_row_index("row").filter("wrong").head(1).collect()
+        except pl.exceptions.PolarsError as error:
+            raise LabError(
+                f"The column {name!r} of the new rows holds {schema[name]}, but it was {kind} in training: "
+                f"{first_line(error)}."
+            ) from None
+        if bad.height:
+            raise LabError(
+                f"Column {name!r}, row {bad['row'][0] + 1} of the new rows: {bad['value'][0]!r} cannot be read as "
+                f"{kind}, which the column was in training."
+            )
+        frame = frame.with_columns(new.alias(name))
+    return frame
+
+
+def _as_kind(values: pl.Expr, kind: str, dtype: pl.DataType) -> pl.Expr:
+    if not kind.startswith("datetime"):
+        return values.cast(_DTYPES[kind], strict=False)
+    zone = kind.removeprefix("datetime").strip() or None
+    if dtype == pl.String:
+        parsed = values.str.to_datetime(time_unit="us", time_zone="UTC" if zone else None, strict=False)
+        return parsed.dt.convert_time_zone(zone) if zone else parsed
+    if zone and isinstance(dtype, pl.Datetime) and dtype.time_zone:
+        return values.dt.convert_time_zone(zone)
+    return values.cast(pl.Datetime("us", zone), strict=False)

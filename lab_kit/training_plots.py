@@ -38,17 +38,20 @@ def history_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), infer_schema_length=None)
 
 
-def curve_series(history: pl.DataFrame, metric: str) -> list[tuple[Floats, Floats]]:
-    """What the six traces of ``learning_curves`` show, as (epochs, values).
+def curve_series(
+    history: pl.DataFrame, metric: str, previous: pl.DataFrame | None = None
+) -> list[tuple[Floats, Floats]]:
+    """What the eight traces of ``learning_curves`` show, as (epochs, values).
 
-    Training, validation and the best epoch for the loss, then for the metric. A trace without a value is one NaN,
-    because Plotly's live widget loses a trace that starts empty.
+    Training, validation, the best epoch and the validation of the previous run, for the loss and then for the
+    metric. A trace without a value is one NaN, because Plotly's live widget loses a trace that starts empty.
     """
     series = []
     for measure in ("loss", metric):
         validation = _known(history, f"validation_{measure}")
         best = validation.filter("best").tail(1) if validation.height else validation
-        for seen in (_known(history, f"train_{measure}"), validation, best):
+        before = _known(history.clear() if previous is None else previous, f"validation_{measure}")
+        for seen in (_known(history, f"train_{measure}"), validation, best, before):
             x, y = (seen[name].to_numpy() if seen.height else np.full(1, np.nan) for name in seen.columns[:2])
             series.append((x.astype(np.float64), y.astype(np.float64)))
     return series
@@ -62,39 +65,45 @@ def _known(history: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def learning_curves(
-    history: pl.DataFrame | Sequence[Record], metric: str | None = None, height: int = 480, dark: bool = False
+    history: pl.DataFrame | Sequence[Record],
+    metric: str | None = None,
+    previous: pl.DataFrame | None = None,
+    height: int = 480,
+    dark: bool = False,
 ) -> go.Figure:
     """Loss above, metric below, over epochs; training and validation, the best epoch marked.
 
     Args:
       history: records of ``train.fit``, or a frame of ``history_frame``.
       metric: ``auc``, ``accuracy``, ``rmse`` or ``r2``; by default the first of these that was measured.
+      previous: a run to compare with, drawn in grey.
       height: in pixels.
       dark: for a dark page.
     """
     if not isinstance(history, pl.DataFrame):
         history = history_frame([history_row(record) for record in history])
-    metric = metric or next(
-        (name for name in METRIC.values() if f"train_{name}" in history.columns), "accuracy"
-    )
-    figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09)
-    training, validation, mark = colours(dark)[0], colours(dark)[1], colours(dark)[2]
-    style = (
-        ("training", {"mode": "lines", "line": {"color": training, "width": 1.6}}),
-        (
-            "validation",
-            {"mode": "lines+markers", "line": {"color": validation, "width": 2.2}, "marker": {"size": 5}},
-        ),
-        ("best epoch", {"mode": "markers", "marker": {"color": mark, "size": 13, "symbol": "star"}}),
-    )
-    for place, (x, y) in enumerate(curve_series(history, metric)):
-        name, look = style[place % 3]
-        measure = TITLES.get(("loss", metric)[place // 3], metric)
+    metric = metric or next((name for name in METRIC.values() if f"train_{name}" in history.columns), "accuracy")
+    figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07)
+    names = ("training", "validation", "best epoch", "previous run")
+    for place, (x, y) in enumerate(curve_series(history, metric, previous)):
+        row, kind = divmod(place, len(names))
+        name, measure = names[kind], TITLES.get(("loss", metric)[row], metric)
         figure.add_scatter(
-            x=x, y=y, name=name, legendgroup=name, showlegend=place < 3, **look, row=place // 3 + 1, col=1,
-            hovertemplate=f"{name} {measure.lower() if measure == 'Loss' else measure} %{{y:.4f}}<br>"
-            "epoch %{x:.2f}<extra></extra>",
+            x=x, y=y, name=name, legendgroup=name, showlegend=row == 0, zorder=-(kind == 3),
+            hovertemplate=f"{measure} (<b>{name}</b>): %{{y:.4f}}<br>epoch %{{x:.2f}}<extra></extra>",
+            row=row + 1, col=1, **trace_look(dark)[kind],
         )  # fmt: skip
     figure.update_layout(template=template(dark), height=height, margin={"l": 64, "r": 16, "t": 36, "b": 44})
     figure.update_yaxes(title_text="Loss", row=1).update_yaxes(title_text=TITLES.get(metric, metric), row=2)
     return figure.update_xaxes(title_text="Epoch", row=2).update_xaxes(rangemode="tozero")
+
+
+def trace_look(dark: bool) -> tuple[dict[str, Any], ...]:
+    """Lines and markers of training, validation, best epoch and previous run."""
+    training, validation, best, *_, before = colours(dark)
+    return (
+        {"mode": "lines", "line": {"color": training, "width": 1.6}},
+        {"mode": "lines+markers", "line": {"color": validation, "width": 2.2}, "marker": {"size": 5}},
+        {"mode": "markers", "marker": {"color": best, "size": 13, "symbol": "star"}},
+        {"mode": "lines", "line": {"color": before, "width": 1.6, "dash": "dot"}},
+    )

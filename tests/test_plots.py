@@ -130,7 +130,7 @@ def test_ledger_bars_add_up():
 
 
 def test_learning_curves_skip_records_without_validation_and_mark_the_last_best_epoch():
-    train, validation, best, _, metric, best_metric = plots.learning_curves(RECORDS).data
+    train, validation, best, _, _, metric, best_metric, _ = plots.learning_curves(RECORDS).data
     assert list(train.x) == [0, 0.5, 1, 2]
     assert list(validation.y) == [0.71, 0.55, 0.60]
     assert (list(best.x), list(best.y)) == ([1.0], [0.55])

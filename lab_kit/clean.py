@@ -1,8 +1,8 @@
-"""A cleaning plan: the steps of a card with constants fitted on the training rows, and a ledger of what they do.
+"""A cleaning plan: steps with constants fitted on the training rows, and a ledger of what they do.
 
-Steps that remove rows (``deduplicate``, ``drop_missing``) are for the stored table only. Steps on cells (``derive``,
-``valid_range``, ``fill``, ``clip``) need nothing but their own row and the fitted constants, so they are applied to
-new rows as well. Applying a plan to a table that it has cleaned changes nothing.
+Steps that remove rows (``deduplicate``, ``drop_missing``) are for the stored table only. Steps on cells
+(``derive``, ``valid_range``, ``fill``, ``clip``) need nothing but their own row and the fitted constants, so
+they are applied to new rows as well. Applying a plan to a table that it has cleaned changes nothing.
 """
 
 import json
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from lab_kit.schema import Derive, LabError, Step, check_order, first_line
+from lab_kit.card_steps import Derive, Step, check_order
+from lab_kit.schema import LabError, first_line
 from lab_kit.steps import (
     FittedStep,
     apply_step,
@@ -35,8 +36,8 @@ class Plan:
 
     Attributes:
       steps: the fitted steps in order; step numbers count from 1.
-      kinds: the kind of values of the source columns that steps on cells read: ``integer``, ``number``, ``text``,
-        ``boolean``, ``date``, ``datetime``, ``datetime ZONE`` or ``other``.
+      kinds: the kind of values of the source columns that steps on cells read: ``integer``, ``number``,
+        ``text``, ``boolean``, ``date``, ``datetime``, ``datetime ZONE`` or ``other``.
     """
 
     steps: tuple[FittedStep, ...]
@@ -81,14 +82,15 @@ def fit(steps: tuple[Step, ...], train: pl.LazyFrame) -> Plan:
 
     Args:
       steps: the cleaning steps of a card.
-      train: the training rows only. NaN counts as null. A step sees the rows as the steps before it leave them.
+      train: the training rows only. NaN counts as null. A step sees the rows as the steps before it leave
+        them.
 
     Returns:
       The plan.
 
     Raises:
-      LabError: when a step names a column that is not there, has SQL that is not valid or that needs other rows,
-        or does not suit the type of its column.
+      LabError: when a step names a column that is not there, has SQL that is not valid or that needs other
+        rows, or does not suit the type of its column.
     """
     try:
         check_order(steps)
@@ -126,9 +128,9 @@ def apply_to_new(plan: Plan, frame: pl.LazyFrame) -> pl.LazyFrame:
 
     Args:
       plan: the plan.
-      frame: new rows. Columns that come as text (out of a CSV file) are read as the type they had in training. A
-        column that only ``fill``, ``clip`` or ``valid_range`` would change may be absent (a leak column is not
-        known yet); a column that ``derive`` needs may not.
+      frame: new rows. Columns that come as text (out of a CSV file) are read as the type they had in
+        training. A column that only ``fill``, ``clip`` or ``valid_range`` would change may be absent (a leak
+        column is not known yet); a column that ``derive`` needs may not.
 
     Raises:
       LabError: when a column that ``derive`` needs is absent, or a value cannot be read as the type it had.
@@ -163,10 +165,10 @@ def ledger(plan: Plan, frame: pl.LazyFrame) -> pl.DataFrame:
       frame: the table before cleaning.
 
     Returns:
-      One row for each step and column (one for each step that removes rows), with ``number``, ``step``, ``column``,
-      ``rows_before``, ``rows_after``, ``rows_removed``, ``cells_changed`` (for ``derive``: cells that got a value),
-      ``constants`` (as text) and ``reason``. ``rows_removed`` adds up to the difference between the table before
-      and after.
+      One row for each step and column (one for each step that removes rows), with ``number``, ``step``,
+      ``column``, ``rows_before``, ``rows_after``, ``rows_removed``, ``cells_changed`` (for ``derive``: cells
+      that got a value), ``constants`` (as text) and ``reason``. ``rows_removed`` adds up to the difference
+      between the table before and after.
 
     Raises:
       LabError: when a column is not there or a step cannot be computed.
@@ -241,7 +243,10 @@ def removed_rows(plan: Plan, frame: pl.LazyFrame, number: int) -> pl.DataFrame:
 
 
 def changed_cells(plan: Plan, frame: pl.LazyFrame, number: int, column: str) -> pl.DataFrame:
-    """The cells of a column that one step changes: ``row number`` (from 0, before that step), ``before``, ``after``.
+    """The cells of a column that one step changes.
+
+    Returns:
+      ``row number`` (from 0, in the table before that step), ``before`` and ``after``.
 
     Raises:
       LabError: when the plan has no such step, or the step does not change that column.

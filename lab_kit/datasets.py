@@ -5,9 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
+from lab_kit.card_steps import Derive
 from lab_kit.schema import (
     DatasetCard,
-    Derive,
     FilesSource,
     LabError,
     SklearnSource,
@@ -44,9 +44,7 @@ def card(name: str, folder: Path | str = DATASETS_FOLDER) -> DatasetCard:
         raise LabError(f"There is no dataset {name!r} in {folder}; the known datasets are: {listing}.")
     found = load_card(known[name])
     if found.name != name:
-        raise LabError(
-            f"The card {known[name]} says name = {found.name!r}; it must be {name!r}, like its file name."
-        )
+        raise LabError(f"The card {known[name]} says name = {found.name!r}; it must be {name!r}, like its file name.")
     return found
 
 
@@ -58,8 +56,8 @@ def scan(card: DatasetCard, folder: Path | str = DATASETS_FOLDER) -> pl.LazyFram
       folder: the folder that the paths of the card are relative to.
 
     Returns:
-      A lazy table in the order of the source's rows. A null stands where a value is unknown or a join found no
-      partner. The columns are those of the source, the joined ones, and the target.
+      A lazy table in the order of the source's rows. A null stands where a value is unknown or a join found
+      no partner. The columns are those of the source, the joined ones, and the target.
 
     Raises:
       LabError: when a file is missing or damaged, when a column that the card names is not in the table, or
@@ -108,8 +106,7 @@ def check_target(card: DatasetCard, frame: pl.LazyFrame) -> None:
     schema = frame.collect_schema()
     if name not in schema:
         raise LabError(
-            f"The target column {name!r} is not in the dataset {card.name!r}; "
-            f"its columns are: {', '.join(schema)}."
+            f"The target column {name!r} is not in the dataset {card.name!r}; its columns are: {', '.join(schema)}."
         )
     where = f"The target column {name!r} of the dataset {card.name!r}"
     if card.task == "regression" and not (schema[name].is_numeric() or schema[name] == pl.Boolean):
@@ -128,9 +125,7 @@ def check_target(card: DatasetCard, frame: pl.LazyFrame) -> None:
             "choose another target or more rows."
         )
     if card.task == "binary" and distinct > 2:
-        raise LabError(
-            f"{where} has {distinct} classes, but the task is binary; use multiclass or derive it."
-        )
+        raise LabError(f"{where} has {distinct} classes, but the task is binary; use multiclass or derive it.")
     if card.task == "multiclass" and card.target.labels and distinct > len(card.target.labels):
         raise LabError(f"{where} has {distinct} classes, but the card has {len(card.target.labels)} labels.")
 
@@ -226,9 +221,7 @@ def _scan_file(path: Path, null_values: tuple[str, ...]) -> pl.LazyFrame:
             nulls = list(null_values)
             frame = pl.scan_csv(path, null_values=nulls, infer_schema_length=None, separator=separator)
         else:
-            raise LabError(
-                f"The file {path} is neither CSV nor Parquet by its name; convert it or rename it."
-            )
+            raise LabError(f"The file {path} is neither CSV nor Parquet by its name; convert it or rename it.")
         if not frame.collect_schema():
             raise LabError(f"The file {path} has no columns; check that it is not empty.")
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -251,12 +244,8 @@ def _load_sklearn(source: SklearnSource, target: str) -> pl.LazyFrame:
             values = pl.Series(bunch.target)
     names = [str(name) for name in bunch.feature_names]
     if absent := [name for name in source.rename if name not in names]:
-        raise LabError(
-            f"The card renames {absent[0]!r}, which scikit-learn's {source.dataset} does not have."
-        )
-    frame = pl.DataFrame(
-        bunch.data, schema=[source.rename.get(name, name.replace(" ", "_")) for name in names]
-    )
+        raise LabError(f"The card renames {absent[0]!r}, which scikit-learn's {source.dataset} does not have.")
+    frame = pl.DataFrame(bunch.data, schema=[source.rename.get(name, name.replace(" ", "_")) for name in names])
     return frame.with_columns(values.alias(target)).lazy()
 
 
@@ -271,8 +260,7 @@ def _check_columns(card: DatasetCard, names: list[str]) -> None:
         )
     if clash := [name for name in names if name in derived]:
         raise LabError(
-            f"The card {card.name!r} derives {clash[0]!r}, but the table has a column of that name; "
-            "choose another."
+            f"The card {card.name!r} derives {clash[0]!r}, but the table has a column of that name; choose another."
         )
     if absent := [name for name in card.columns if name not in names and name not in derived]:
         raise LabError(

@@ -1,19 +1,20 @@
 """Rows become arrays: the split, an encoder fitted on the training rows, and the encoding.
 
-This is the only place where Polars becomes arrays. Every value of an encoded row depends on its own row and on the
-fitted encoder, so a part of a table is encoded exactly as it is within the whole.
+This is the only place where Polars becomes arrays. Every value of an encoded row depends on its own row and
+on the fitted encoder, so a part of a table is encoded exactly as it is within the whole.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
 import numpy as np
 import polars as pl
 
-from lab_kit.arrays import Rows, Signature, Task
-from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit, first_line
+from lab_kit.arrays import Rows
+from lab_kit.encoder import CategoricalColumn, NumericColumn
+from lab_kit.encoder import Encoder as Encoder
+from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit
+from lab_kit.steps import collect
 from lab_kit.tables import kind_of, read_kinds
 
 SPLITS = ("train", "validation", "test")
@@ -67,114 +68,6 @@ def _midnight(day: date, dtype: pl.Date | pl.Datetime) -> pl.Expr:
     return local.dt.replace_time_zone(dtype.time_zone) if dtype.time_zone else local
 
 
-@dataclass(frozen=True)
-class NumericColumn:
-    """A numeric input: ``(value or median - mean) / std``, in float64 and then float32.
-
-    Attributes:
-      name: the column.
-      kind: the kind of values in training, see ``tables.kind_of``.
-      median: of the finite values of the training rows; stands in for a missing one.
-      mean: of the training rows after that.
-      std: their standard deviation (divided by n); 1 where the column is constant.
-      has_indicator: whether a training row lacked a value, so that a 0/1 input says which rows do.
-    """
-
-    name: str
-    kind: str
-    median: float
-    mean: float
-    std: float
-    has_indicator: bool
-
-
-@dataclass(frozen=True)
-class CategoricalColumn:
-    """A categorical input: slot 0 is for unseen categories, 1 for missing ones, 2 + k for ``vocabulary[k]``.
-
-    Attributes:
-      name: the column.
-      kind: the kind of values in training, see ``tables.kind_of``.
-      vocabulary: the categories as text, in the order of the values.
-      rare: categories with too few training rows for a slot of their own: they share slot 0 and train it.
-      has_missing: whether a training row lacked a value.
-    """
-
-    name: str
-    kind: str
-    vocabulary: tuple[str, ...]
-    rare: tuple[str, ...]
-    has_missing: bool
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """What turns rows into arrays: fitted on training rows, used on any.
-
-    Attributes:
-      task: binary, multiclass or regression.
-      numeric: the numeric inputs.
-      categorical: the categorical inputs.
-      target: name of the target column.
-      classes: the values of the target as text, in the order of their index; empty for regression.
-      labels: the names of the classes for a reader, in the same order.
-      target_mean: of the training rows; 0 for classes.
-      target_std: of the training rows; 1 for classes and for a constant target.
-    """
-
-    task: Task
-    numeric: tuple[NumericColumn, ...]
-    categorical: tuple[CategoricalColumn, ...]
-    target: str
-    classes: tuple[str, ...]
-    labels: tuple[str, ...]
-    target_mean: float
-    target_std: float
-
-    @property
-    def numeric_names(self) -> tuple[str, ...]:
-        """Names of the columns of ``Rows.numeric``: the numeric inputs, then ``NAME missing`` for each indicator."""
-        indicators = tuple(f"{column.name} missing" for column in self.numeric if column.has_indicator)
-        return tuple(column.name for column in self.numeric) + indicators
-
-    @property
-    def categorical_names(self) -> tuple[str, ...]:
-        """Names of the columns of ``Rows.categorical``."""
-        return tuple(column.name for column in self.categorical)
-
-    @property
-    def signature(self) -> Signature:
-        """What a model must know of the rows."""
-        return Signature(
-            task=self.task,
-            numeric=len(self.numeric_names),
-            cardinalities=tuple(len(column.vocabulary) + 2 for column in self.categorical),
-            outputs=len(self.classes) if self.task == "multiclass" else 1,
-        )
-
-    def to_json(self) -> str:
-        """The encoder as JSON; ``from_json`` gives an equal encoder back, to the last bit of each number."""
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Encoder":
-        """The encoder that ``to_json`` wrote.
-
-        Raises:
-          LabError: when the text is not an encoder.
-        """
-        try:
-            data = json.loads(text)
-            for column in data["categorical"]:
-                column["vocabulary"], column["rare"] = tuple(column["vocabulary"]), tuple(column["rare"])
-            data["numeric"] = tuple(NumericColumn(**column) for column in data["numeric"])
-            data["categorical"] = tuple(CategoricalColumn(**column) for column in data["categorical"])
-            data["classes"], data["labels"] = tuple(data["classes"]), tuple(data["labels"])
-            return cls(**data)
-        except (ValueError, KeyError, TypeError):
-            raise LabError("This is not the JSON of an encoder; fit the encoder again.") from None
-
-
 def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encoder:
     """Learn medians, means, standard deviations and vocabularies from training rows.
 
@@ -186,8 +79,8 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
       The encoder.
 
     Raises:
-      LabError: when an input or the target is not in the table or has the wrong type, when there are no training
-        rows, or when they show one class only.
+      LabError: when an input or the target is not in the table or has the wrong type, when there are no
+        training rows, or when they show one class only.
     """
     frame = train.lazy()
     schema = frame.collect_schema()
@@ -200,13 +93,14 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
             )
     target = card.target.column
     counted = [*card.categorical] + ([] if card.task == "regression" else [target])
-    summary = _collect(
+    summary = collect(
         frame.select(
             pl.len().alias("rows"),
             *(_finite(name).median().alias(f"median {name}") for name in card.numeric),
             *(_finite(name).null_count().alias(f"missing {name}") for name in card.numeric),
             *(_values(name, schema).value_counts().implode().alias(f"counts {name}") for name in counted),
-        )
+        ),
+        "The rows cannot be encoded",
     )
     rows = summary["rows"][0]
     if rows == 0:
@@ -215,7 +109,7 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
     fills = {name: _finite(name).fill_null(medians[name]) for name in card.numeric}
     if card.task == "regression":
         fills["target value"] = _finite(target).drop_nulls()
-    moments = _collect(
+    moments = collect(
         frame.select(
             expression.alias(f"{what} {name}")
             for name, values in fills.items()
@@ -227,22 +121,18 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
             )
         )
         if fills
-        else frame.select(pl.len())
+        else frame.select(pl.len()),
+        "The rows cannot be encoded",
     )
     scales = {name: _scale(moments, name, card) for name in fills}
     numeric = tuple(
-        NumericColumn(
-            name, kind_of(schema[name]), medians[name], *scales[name], summary[f"missing {name}"][0] > 0
-        )
+        NumericColumn(name, kind_of(schema[name]), medians[name], *scales[name], summary[f"missing {name}"][0] > 0)
         for name in card.numeric
     )
     categorical = tuple(
-        _category(name, summary[f"counts {name}"][0], schema, card.columns[name].min_rows)
-        for name in card.categorical
+        _category(name, summary[f"counts {name}"][0], schema, card.columns[name].min_rows) for name in card.categorical
     )
-    classes, labels = (
-        ((), ()) if card.task == "regression" else _classes(summary[f"counts {target}"][0], card)
-    )
+    classes, labels = ((), ()) if card.task == "regression" else _classes(summary[f"counts {target}"][0], card)
     mean, std = scales.get("target value", (0.0, 1.0))
     return Encoder(card.task, numeric, categorical, target, classes, labels, mean, std)
 
@@ -252,15 +142,15 @@ def encode(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> Rows:
 
     Args:
       encoder: fitted on the training rows.
-      frame: cleaned rows. Null, NaN and infinite numbers are imputed, unseen categories get slot 0. The target
-        may be absent or null: it is 0 then.
+      frame: cleaned rows. Null, NaN and infinite numbers are imputed, unseen categories get slot 0. The
+        target may be absent or null: it is 0 then.
 
     Returns:
       The rows as C-contiguous arrays, in the order of the table.
 
     Raises:
-      LabError: when an input column is absent, a value cannot be read as a number, or the target has a class that
-        the training rows never showed.
+      LabError: when an input column is absent, a value cannot be read as a number, or the target has a class
+        that the training rows never showed.
     """
     inputs = [c.name for c in encoder.numeric] + [c.name for c in encoder.categorical]
     _check_present(inputs, frame.lazy().collect_schema().names())
@@ -274,12 +164,13 @@ def encode(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> Rows:
     categorical = [_slots(c, schema) for c in encoder.categorical]
     has_target = encoder.target in schema
     target = _target(encoder, schema) if has_target else pl.lit(0, pl.Float32)
-    table = _collect(
+    table = collect(
         lazy.select(
             *(expr.alias(f"n{k}") for k, expr in enumerate(numeric)),
             *(expr.alias(f"c{k}") for k, expr in enumerate(categorical)),
             target.alias("target"),
-        )
+        ),
+        "The rows cannot be encoded",
     )
     values = table["target"].to_numpy()
     if encoder.classes and (values < 0).any():
@@ -317,7 +208,7 @@ def encode_new(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame, new_rows: N
     if new_rows.null == "error":
         complete = [c.name for c in encoder.numeric if not c.has_indicator]
         complete += [c.name for c in encoder.categorical if not c.has_missing]
-        nulls = _collect(lazy.select(_missing(name, names[name]) for name in complete))
+        nulls = collect(lazy.select(_missing(name, names[name]) for name in complete), "The rows cannot be encoded")
         for name in complete:
             if (row := nulls[name].arg_max()) is not None and nulls[name][row]:
                 raise LabError(
@@ -329,7 +220,7 @@ def encode_new(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame, new_rows: N
             unseen = np.flatnonzero(rows.categorical[:, k] == UNSEEN)
             if not unseen.size:
                 continue
-            values = _collect(lazy.select(_text(column.name, names)))[column.name]
+            values = collect(lazy.select(_text(column.name, names)), "The rows cannot be encoded")[column.name]
             for place in unseen.tolist():
                 if values[place] not in column.rare:
                     raise LabError(
@@ -353,13 +244,6 @@ def _read_inputs(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> pl.Laz
     """The rows with every input as the kind it had in training; a whole number may have become a fraction."""
     kinds = [(c.name, "number" if c.kind == "integer" else c.kind) for c in encoder.numeric]
     return read_kinds([*kinds, *((c.name, c.kind) for c in encoder.categorical)], frame.lazy())
-
-
-def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
-    try:
-        return frame.collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        raise LabError(f"The rows cannot be encoded: {first_line(error)}.") from None
 
 
 def _finite(name: str) -> pl.Expr:
@@ -421,9 +305,7 @@ def _classes(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tup
     if labels and set(found) <= set(labels):
         return labels, labels
     if labels and len(labels) != len(found):
-        raise LabError(
-            f"The target column {name!r} has {len(found)} classes, the card has {len(labels)} labels."
-        )
+        raise LabError(f"The target column {name!r} has {len(found)} classes, the card has {len(labels)} labels.")
     return tuple(found), labels or tuple(found)
 
 

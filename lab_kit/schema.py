@@ -1,8 +1,8 @@
 """What a dataset card may say, how it is checked, and the one error a user sees.
 
 A card is a TOML file that describes a table: where its rows come from, which column is the target, what role
-each column has, how rows are split and how they are cleaned. The classes are frozen pydantic models, so a card
-that was loaded is a card that is valid.
+each column has, how rows are split and how they are cleaned. The classes are frozen pydantic models, so a
+card that was loaded is a card that is valid.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+
+from lab_kit.card_steps import Names, Part, Step, Text, check_order
 
 Role = Literal["numeric", "categorical", "time", "identifier", "leak", "ignore", "target"]
-Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Text, ...], Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -30,11 +30,7 @@ def first_line(error: Exception) -> str:
     return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
-
-
-class Column(_Model):
+class Column(Part):
     """One column of the table, as the card describes it.
 
     Attributes:
@@ -58,7 +54,7 @@ class Column(_Model):
     min_rows: int = Field(default=1, ge=1)
 
 
-class Target(_Model):
+class Target(Part):
     """What is predicted: a column of the table, or one derived from it by a Polars SQL expression.
 
     Attributes:
@@ -72,7 +68,7 @@ class Target(_Model):
     labels: tuple[Text, ...] = ()
 
 
-class File(_Model):
+class File(Part):
     """A shipped file: ``path`` is relative to the folder of the card, ``sha256`` is of the file as stored."""
 
     name: Text
@@ -80,7 +76,7 @@ class File(_Model):
     sha256: Sha256
 
 
-class Join(_Model):
+class Join(Part):
     """Columns of a second file, looked up by a key that is unique there: no row is added.
 
     Attributes:
@@ -96,7 +92,7 @@ class Join(_Model):
     columns: dict[Text, Text]
 
 
-class FilesSource(_Model):
+class FilesSource(Part):
     """Files shipped with the card: the first one gives the rows, joins add columns from the others."""
 
     kind: Literal["files"]
@@ -105,15 +101,15 @@ class FilesSource(_Model):
     null_values: tuple[str, ...] = ()
 
 
-class SklearnSource(_Model):
+class SklearnSource(Part):
     """A dataset that is part of the installed scikit-learn; ``rename`` maps its names to clearer ones."""
 
     kind: Literal["sklearn"]
     dataset: Literal["breast_cancer", "digits", "diabetes"]
-    rename: dict[Text, Text] = {}
+    rename: dict[Text, Text] = Field(default_factory=dict)
 
 
-class TableSource(_Model):
+class TableSource(Part):
     """One CSV (also compressed) or Parquet file; the path is relative to the folder of the card."""
 
     kind: Literal["table"]
@@ -122,7 +118,7 @@ class TableSource(_Model):
     null_values: tuple[str, ...] = ()
 
 
-class TimeSplit(_Model):
+class TimeSplit(Part):
     """Train before ``validation_from``, validate before ``test_from``, test from then on (local dates)."""
 
     kind: Literal["time"] = "time"
@@ -137,7 +133,7 @@ class TimeSplit(_Model):
         return self
 
 
-class RandomSplit(_Model):
+class RandomSplit(Part):
     """Shares of the rows, drawn without replacement; what is left is for training."""
 
     kind: Literal["random"] = "random"
@@ -151,90 +147,18 @@ class RandomSplit(_Model):
         return self
 
 
-class Deduplicate(_Model):
-    """Keep the first of the rows that are the same in ``subset`` (None: in every column)."""
-
-    step: Literal["deduplicate"]
-    subset: Names | None = None
-    reason: str = ""
-
-
-class DropMissing(_Model):
-    """Remove the rows in which any of ``columns`` is null or NaN."""
-
-    step: Literal["drop_missing"]
-    columns: Names
-    reason: str = ""
-
-
-class Derive(_Model):
-    """Add a column by a Polars SQL expression that needs nothing but its own row."""
-
-    step: Literal["derive"]
-    column: Text
-    sql: Text
-    reason: str = ""
-
-
-class ValidRange(_Model):
-    """Values below ``low`` or above ``high`` cannot be right: they become null."""
-
-    step: Literal["valid_range"]
-    columns: Names
-    low: float | None = None
-    high: float | None = None
-    reason: str = ""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low is None and self.high is None:
-            raise ValueError("a valid range needs low, high or both")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low ({self.low:g}) must not be above high ({self.high:g})")
-        return self
-
-
-class Fill(_Model):
-    """Replace nulls by ``median``, ``mean`` or ``mode`` of the training rows, or by a constant."""
-
-    step: Literal["fill"]
-    columns: Names
-    value: bool | int | float | str = Field(alias="with")
-    reason: str = ""
-
-
-class Clip(_Model):
-    """Move values beyond two quantiles of the training rows to these quantiles."""
-
-    step: Literal["clip"]
-    columns: Names
-    low_quantile: float = Field(default=0.0, ge=0, le=1)
-    high_quantile: float = Field(default=1.0, ge=0, le=1)
-    reason: str = ""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low_quantile >= self.high_quantile:
-            raise ValueError("low_quantile must be below high_quantile")
-        return self
-
-
 Source = Annotated[FilesSource | SklearnSource | TableSource, Field(discriminator="kind")]
 Split = Annotated[TimeSplit | RandomSplit, Field(discriminator="kind")]
-Step = Annotated[
-    Deduplicate | DropMissing | Derive | ValidRange | Fill | Clip,
-    Field(discriminator="step"),
-]
 
 
-class NewRows(_Model):
+class NewRows(Part):
     """What to do with a new row that has a category or a null which training did not have in that column."""
 
     unseen_category: Literal["unseen", "error"] = "unseen"
     null: Literal["impute", "error"] = "impute"
 
 
-class DatasetCard(_Model):
+class DatasetCard(Part):
     """A dataset card: everything Lab Kit must know about a table before it trains on it."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9_-]*$")
@@ -315,30 +239,6 @@ class DatasetCard(_Model):
     def hash(self) -> str:
         """sha256 of the canonical JSON: the same for the same card, whatever the layout of its file."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-
-def check_order(steps: tuple[Step, ...]) -> None:
-    """Refuse an order of steps in which cleaning a clean table would change it again.
-
-    A step that removes rows must not look at cells which a later step changes.
-
-    Raises:
-      ValueError: naming the two steps.
-    """
-    for first, step in enumerate(steps):
-        for second, later in enumerate(steps[first + 1 :], first + 1):
-            if isinstance(step, Deduplicate) and isinstance(later, ValidRange | Fill | Clip):
-                touched = [c for c in later.columns if step.subset is None or c in step.subset]
-            elif isinstance(step, DropMissing) and isinstance(later, ValidRange):
-                touched = [c for c in later.columns if c in step.columns]
-            else:
-                continue
-            if touched:
-                raise ValueError(
-                    f"step {first + 1} ({step.step}) looks at column {touched[0]!r}, which step {second + 1} "
-                    f"({later.step}) changes afterwards; put step {first + 1} after it"
-                    + (" or name other columns in its subset" if step.step == "deduplicate" else "")
-                )
 
 
 def load_card(path: Path | str) -> DatasetCard:

@@ -8,17 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from lab_kit.schema import (
-    Clip,
-    Deduplicate,
-    Derive,
-    DropMissing,
-    Fill,
-    LabError,
-    Step,
-    ValidRange,
-    first_line,
-)
+from lab_kit.card_steps import Clip, Deduplicate, Derive, DropMissing, Fill, Step, ValidRange
+from lab_kit.schema import LabError, first_line
 
 Constant = bool | int | float | str
 # SQL that looks along a column. (Polars' meta.is_row_separable says True of "a - avg(a)", and fails on "a * 2".)
@@ -37,8 +28,9 @@ class FittedStep:
     Attributes:
       step: the step as the card gives it.
       columns: the columns it looks at (row steps) or changes (steps on cells).
-      constants: for each column its constants: ``fill`` has one, ``clip`` and ``valid_range`` have a lower and an
-        upper bound (None: no bound), the other steps have none. ``fill`` has None when no training row has a value.
+      constants: for each column its constants: ``fill`` has one, ``clip`` and ``valid_range`` have a lower
+        and an upper bound (None: no bound), the other steps have none. ``fill`` has None when no training
+        row has a value.
     """
 
     step: Step
@@ -47,16 +39,19 @@ class FittedStep:
 
 
 def removes_rows(fitted: FittedStep) -> bool:
+    """Whether the step removes rows, so that it is for the stored table only."""
     return isinstance(fitted.step, Deduplicate | DropMissing)
 
 
 def needs(fitted: FittedStep, present: list[str]) -> list[str]:
+    """The columns that must be there for a step to be applied to a table with the columns ``present``."""
     if isinstance(fitted.step, Derive):
         return [] if fitted.step.column in present else roots(fitted.step.sql)
     return list(fitted.columns)
 
 
 def roots(sql: str) -> list[str]:
+    """The columns that a SQL expression reads."""
     return list(dict.fromkeys(pl.sql_expr(sql).meta.root_names()))
 
 
@@ -155,9 +150,7 @@ def _fill_values(step: Fill, where: str, frame: pl.LazyFrame) -> list[Constant |
         if not (dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)):
             raise LabError(f"{where} cannot fill the column {name!r}, which holds {dtype}.")
         if step.value in ("median", "mean") and not (dtype.is_numeric() or dtype == pl.Null):
-            raise LabError(
-                f"{where} has no {step.value} for the column {name!r}, which holds {dtype}; use mode."
-            )
+            raise LabError(f"{where} has no {step.value} for the column {name!r}, which holds {dtype}; use mode.")
         if step.value in ("median", "mean", "mode") or dtype == pl.Null:
             continue
         suits = {
@@ -187,6 +180,7 @@ def _fill_values(step: Fill, where: str, frame: pl.LazyFrame) -> list[Constant |
 
 
 def apply_step(fitted: FittedStep, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Apply one step; the order of the rows that stay is kept."""
     if isinstance(fitted.step, Deduplicate):
         return frame.unique(list(fitted.columns), keep="first", maintain_order=True)
     if isinstance(fitted.step, DropMissing):
@@ -228,9 +222,7 @@ def _filled(values: pl.Expr, constant: Constant | None, dtype: pl.DataType, step
     return values.cast(dtype).fill_null(pl.lit(constant, dtype=None if dtype == pl.Null else dtype))
 
 
-def _bounded(
-    values: pl.Expr, low: Constant | None, high: Constant | None, dtype: pl.DataType, clip: bool
-) -> pl.Expr:
+def _bounded(values: pl.Expr, low: Constant | None, high: Constant | None, dtype: pl.DataType, clip: bool) -> pl.Expr:
     """Values within bounds: those beyond become the bound (``clip``) or null."""
     if clip:
         values = values.cast(pl.Float64)
@@ -256,6 +248,7 @@ def changes(fitted: FittedStep, schema: pl.Schema) -> list[pl.Expr]:
 
 
 def constants_text(fitted: FittedStep, k: int) -> str:
+    """The constants of the step's column number ``k`` for a reader; the SQL of a derived column."""
     step = fitted.step
     if isinstance(step, Derive):
         return step.sql

@@ -135,7 +135,7 @@ def is_current(folder: Path | str, fingerprint: str) -> bool:
     return there and manifest.fingerprint == fingerprint
 
 
-def fingerprint(*parts: str | int | float | bool | None | Path) -> str:
+def fingerprint(*parts: str | int | float | bool | Path | None) -> str:
     """A sha256 over parts in order: texts and numbers by value, a ``Path`` by the bytes of its file.
 
     Raises:

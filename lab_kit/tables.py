@@ -16,6 +16,11 @@ _DTYPES: dict[str, pl.DataType] = {
 
 
 def kind_of(dtype: pl.DataType) -> str:
+    """The kind of values of a Polars type.
+
+    Returns:
+      ``integer``, ``number``, ``text``, ``boolean``, ``date``, ``datetime``, ``datetime ZONE`` or ``other``.
+    """
     if dtype.is_integer():
         return "integer"
     if dtype.is_numeric():
@@ -26,7 +31,15 @@ def kind_of(dtype: pl.DataType) -> str:
 
 
 def read_kinds(kinds: Iterable[tuple[str, str]], frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Give the columns of new rows the kind they had in training; the values are looked at only where it differs."""
+    """Give the columns of new rows the kind they had in training; values are read only where it differs.
+
+    Args:
+      kinds: pairs of column and kind. A column that is absent is passed over.
+      frame: new rows, for example out of a CSV file, where numbers and times may be text.
+
+    Raises:
+      LabError: for the first value that cannot be read as the kind of its column.
+    """
     schema = frame.collect_schema()
     for name, kind in kinds:
         if name not in schema or kind == "other" or kind_of(schema[name]) == kind:

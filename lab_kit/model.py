@@ -41,7 +41,7 @@ class MLP(nnx.Module):
     def __init__(self, signature: Signature, hidden: tuple[int, ...], activation: Activation, rngs: nnx.Rngs):
         """Draws the initial parameters: LeCun-normal kernels, zero biases, normal embeddings of variance 1/width.
 
-        Slot 0 of an embedding, for categories never seen in training, is zero and stays so: it says nothing.
+        Slot 0 of an embedding, for categories never seen in training, starts at zero: only rare categories teach it.
         """
         widths = [embedding_width(cardinality) for cardinality in signature.cardinalities]
         self.embeddings = nnx.List(

@@ -1,0 +1,173 @@
+"""The deployable: card, cleaning plan, encoder, network and weights in one folder, without pickle.
+
+bundle = load("workspace/flights/bundle")
+bundle.predict(pl.read_csv("new_flights.csv"))
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from pydantic import ValidationError
+
+from lab_kit import clean, features
+from lab_kit.arrays import Array
+from lab_kit.evaluate import predict
+from lab_kit.model import Network
+from lab_kit.schema import DatasetCard, LabError, first_line
+from lab_kit.store import fingerprint, read_json, write_json
+from lab_kit.weights import network_from, read_weights, write_weights
+
+FORMAT = 1
+"""Raised when the files of a bundle change their meaning."""
+
+_FILES = ("card.json", "cleaning.json", "encoder.json", "network.json", "weights.safetensors")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything it needs to read new rows as it read its training rows.
+
+    Attributes:
+      card: of its dataset.
+      plan: the fitted cleaning plan.
+      encoder: fitted on the training rows.
+      network: the architecture.
+      weights: float32 ``[P]``.
+      threshold: ``binary`` only: from which probability on a row is called positive.
+    """
+
+    card: DatasetCard
+    plan: clean.Plan
+    encoder: features.Encoder
+    network: Network
+    weights: Array
+    threshold: float = 0.5
+
+    def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Predicts new rows, one at a time in effect: a row's prediction depends on that row alone.
+
+        Args:
+          frame: rows with the columns that the card names; the target and the columns known only after the fact may be
+            missing. New categories and nulls are handled as the card's ``new_rows`` says.
+
+        Returns:
+          As many rows in the same order. ``binary``: ``probability`` of the positive class and ``prediction``.
+          ``multiclass``: ``prediction`` and ``probability CLASS`` for each. ``regression``: ``prediction`` in the
+          target's unit.
+
+        Raises:
+          LabError: a column is missing, or a value cannot be used; says which.
+        """
+        cleaned = clean.apply_to_new(self.plan, frame.drop(self.card.target.column, strict=False).lazy())
+        rows = features.encode_new(self.encoder, cleaned, self.card.new_rows)
+        found = predict(self.network, self.weights, rows)
+        labels = self.encoder.labels
+        if self.card.task == "regression":
+            return pl.DataFrame({"prediction": found * self.encoder.target_std + self.encoder.target_mean})
+        if self.card.task == "binary":
+            called = np.array(labels)[(found >= self.threshold).astype(int)]
+            return pl.DataFrame({"prediction": called, "probability": found})
+        called = np.array(labels)[found.argmax(axis=1)]
+        return pl.DataFrame(
+            {"prediction": called, **{f"probability {name}": found[:, k] for k, name in enumerate(labels)}}
+        )
+
+
+def save(bundle: Bundle, folder: Path) -> None:
+    """Writes a bundle, whole or not at all: to a temporary folder beside, then renamed; an older bundle is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (work / "card.json").write_text(bundle.card.model_dump_json(indent=1, by_alias=True), "utf-8")
+        (work / "cleaning.json").write_text(bundle.plan.to_json(), "utf-8")
+        (work / "encoder.json").write_text(bundle.encoder.to_json(), "utf-8")
+        write_json(work / "network.json", asdict(bundle.network) | {"threshold": bundle.threshold})
+        write_weights(work / "weights.safetensors", bundle.network, np.asarray(bundle.weights))
+        libraries = {name: version(name) for name in ("lab-kit", "jax", "flax", "polars", "numpy")}
+        sums = {name: fingerprint(work / name) for name in _FILES}
+        made = {"format": FORMAT, "files": sums, "python": platform.python_version(), "versions": libraries}
+        write_json(work / "bundle.json", made)
+        os.chmod(work, 0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(work, folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def load(folder: Path | str) -> Bundle:
+    """Reads a bundle.
+
+    Raises:
+      LabError: the folder is not a bundle, a file of it is missing or damaged, or it was written by a newer Lab Kit.
+    """
+    folder = Path(folder)
+    if not (folder / "bundle.json").is_file():
+        raise LabError(f"{folder} is not a bundle: it has no bundle.json. `lab-kit train` and notebook 08 write one.")
+    made = read_json(folder / "bundle.json")
+    if made["format"] > FORMAT:
+        raise LabError(
+            f"The bundle {folder} was written by a newer Lab Kit ({made['versions']['lab-kit']}); update yours."
+        )
+    for name, expected in made["files"].items():
+        if fingerprint(folder / name) != expected:
+            raise LabError(f"The file {folder / name} is damaged: its sha256 is not the one in bundle.json.")
+    network_data = read_json(folder / "network.json")
+    network = network_from(network_data)
+    try:
+        card = DatasetCard.model_validate_json((folder / "card.json").read_text("utf-8"))
+    except ValidationError as error:
+        raise LabError(f"The card of the bundle {folder} is not valid: {error.errors()[0]['msg']}.") from None
+    return Bundle(
+        card=card,
+        plan=clean.Plan.from_json((folder / "cleaning.json").read_text("utf-8")),
+        encoder=features.Encoder.from_json((folder / "encoder.json").read_text("utf-8")),
+        network=network,
+        weights=read_weights(folder / "weights.safetensors", network),
+        threshold=network_data["threshold"],
+    )
+
+
+def read_rows(path: Path, card: DatasetCard) -> pl.DataFrame:
+    """New rows out of a file. CSV values stay text here; ``predict`` reads them as what they were in training.
+
+    Args:
+      path: a CSV file, compressed or not, or a Parquet file (``.parquet``).
+      card: of the bundle; says which texts stand for a missing value.
+
+    Raises:
+      LabError: the file is missing, or is not such a table.
+    """
+    nulls = ["", *getattr(card.source, "null_values", ())]
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        return pl.read_csv(path, infer_schema=False, null_values=nulls)
+    except OSError as error:
+        raise LabError(f"The file {path} cannot be read: {error.strerror or 'there is no such file'}.") from None
+    except pl.exceptions.PolarsError as error:
+        raise LabError(f"The file {path} is not a table that can be read: {first_line(error)}.") from None
+
+
+def write_rows(frame: pl.DataFrame, path: Path) -> None:
+    """Writes a table as CSV or Parquet, by the end of its name; whole or not at all.
+
+    Raises:
+      LabError: the name ends otherwise, or the file cannot be written.
+    """
+    writers = {".csv": frame.write_csv, ".parquet": frame.write_parquet}
+    if path.suffix not in writers:
+        raise LabError(f"The output {path} must end in .csv or .parquet.")
+    temporary = path.with_name(f".{path.name}")
+    try:
+        writers[path.suffix](temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise LabError(f"The output {path} cannot be written: {error.strerror or error}.") from None

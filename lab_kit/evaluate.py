@@ -1,0 +1,206 @@
+r"""The honest evaluation: predictions on rows that nothing was learnt from, metrics with intervals, a baseline.
+
+The metrics are scikit-learn's. What this module adds is the order of things: thresholds are chosen on the validation
+rows, the test rows are only looked at, and a difference to the baseline comes with its uncertainty.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from lab_kit import devices, engine
+from lab_kit.arrays import Array, Rows, Signature
+from lab_kit.model import Network
+
+BINS_OF_BASELINE = 255
+"""The most values of a category that scikit-learn's gradient boosting takes as categories."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % confidence interval.
+
+    Attributes:
+      value: the estimate.
+      low: lower end.
+      high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """For example ``0.697 (0.690 to 0.704)``."""
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a yes/no decision at a threshold does, positives being the rows whose target is 1.
+
+    Attributes:
+      threshold: a row is called positive when its probability is at least this.
+      accuracy: share of rows that are called right.
+      precision: share of the rows called positive that are; 0 when none is called so.
+      recall: share of the positive rows that are called so.
+      f1: harmonic mean of precision and recall.
+      confusion: int ``[2, 2]``: true class by row, called class by column.
+    """
+
+    threshold: float
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    confusion: np.ndarray
+
+
+def predict(network: Network, weights: Array, rows: Rows, count: int = 1) -> np.ndarray:
+    """What the network says of each row.
+
+    Args:
+      network: the architecture.
+      weights: float32 ``[P]``.
+      rows: encoded rows; their target is not looked at. May be empty.
+      count: local devices to use.
+
+    Returns:
+      ``binary``: float64 ``[n]``, the probability of the positive class. ``multiclass``: float64 ``[n, classes]``.
+      ``regression``: float64 ``[n]``, in units of the standardised target.
+    """
+    task, outputs = network.signature.task, network.signature.outputs
+    raw = np.zeros((0, outputs))
+    if rows.count:
+        cut, _ = engine.blocks(rows, count)
+        placed = devices.replicate(np.asarray(weights), count)
+        raw = devices.join(np.asarray(engine.forward(network, count)(placed, cut)), rows.count).astype(np.float64)
+    if task == "binary":
+        return np.asarray(stats.logistic.cdf(raw[:, 0]))
+    if task == "multiclass":
+        shifted = np.exp(raw - raw.max(axis=1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    return raw[:, 0]
+
+
+def scores(target: Array, probability: np.ndarray, threshold: float) -> Scores:
+    """The decision "positive when the probability is at least ``threshold``", held against the truth.
+
+    Args:
+      target: ``[n]`` of 0 and 1.
+      probability: ``[n]``.
+      threshold: in [0, 1].
+    """
+    called, truth = probability >= threshold, np.asarray(target) > 0.5
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        truth, called, average="binary", zero_division=0.0
+    )
+    return Scores(
+        threshold=threshold,
+        accuracy=float((called == truth).mean()),
+        precision=float(precision),
+        recall=float(recall),
+        f1=float(f1),
+        confusion=metrics.confusion_matrix(truth, called, labels=[False, True]),
+    )
+
+
+def choose_threshold(target: Array, probability: np.ndarray) -> float:
+    """The threshold with the highest F1 on the given rows, which must be validation rows, never test rows."""
+    precision, recall, thresholds = metrics.precision_recall_curve(np.asarray(target), probability)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    return float(thresholds[np.argmax(f1[:-1])])
+
+
+def auc(target: Array, probability: np.ndarray) -> Interval:
+    """Area under the ROC curve with DeLong's interval; NaN when the rows are of one class."""
+    return _normal(*_delong(np.asarray(target), [probability]), contrast=np.ones(1), low=0.0, high=1.0)
+
+
+def auc_difference(target: Array, first: np.ndarray, second: np.ndarray) -> Interval:
+    """AUC of the first minus AUC of the second on the same rows, with DeLong's interval for paired curves."""
+    return _normal(*_delong(np.asarray(target), [first, second]), contrast=np.array([1, -1]), low=-1.0, high=1.0)
+
+
+def _delong(target: np.ndarray, probabilities: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """AUCs and their covariance matrix.
+
+    E. DeLong, D. DeLong and D. Clarke-Pearson, Biometrics 44, 1988, by the mid-ranks of X. Sun and W. Xu, IEEE Signal
+    Processing Letters 21, 2014.
+    """
+    positive = target > 0.5
+    m, n = int(positive.sum()), int((~positive).sum())
+    if m == 0 or n == 0:
+        return np.full(len(probabilities), np.nan), np.full((len(probabilities),) * 2, np.nan)
+    of_positives, of_negatives = [], []
+    for probability in probabilities:
+        ranks = stats.rankdata(probability)
+        of_positives.append((ranks[positive] - stats.rankdata(probability[positive])) / n)
+        of_negatives.append(1 - (ranks[~positive] - stats.rankdata(probability[~positive])) / m)
+    areas = np.mean(of_positives, axis=1)
+    covariance = np.zeros((len(probabilities),) * 2)
+    for parts, size in ((of_positives, m), (of_negatives, n)):
+        if size > 1:
+            covariance += np.cov(parts).reshape(covariance.shape) / size
+    return areas, covariance
+
+
+def _normal(areas: np.ndarray, covariance: np.ndarray, contrast: np.ndarray, low: float, high: float) -> Interval:
+    value = float(contrast @ areas)
+    half = float(stats.norm.ppf(0.975) * np.sqrt(max(contrast @ covariance @ contrast, 0.0)))
+    return Interval(value, max(low, value - half), min(high, value + half)) if half == half else Interval(*[value] * 3)
+
+
+def accuracy(target: Array, predicted: np.ndarray) -> Interval:
+    """Share of rows whose class is right, with Wilson's interval (E. Wilson, JASA 22, 1927)."""
+    right = int((np.asarray(target) == predicted).sum())
+    found = stats.binomtest(right, len(predicted)).proportion_ci(method="wilson")
+    return Interval(right / len(predicted), float(found.low), float(found.high))
+
+
+def mean(values: np.ndarray) -> Interval:
+    """The mean of independent values with its normal interval, for example of squared errors."""
+    half = stats.norm.ppf(0.975) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def calibration(target: Array, probability: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Mean predicted probability and share of positives, each ``[bins or fewer]``, in bins of equal row counts."""
+    observed, predicted = calibration_curve(np.asarray(target) > 0.5, probability, n_bins=bins, strategy="quantile")
+    return predicted, observed
+
+
+def baseline(train: Rows, signature: Signature, rows: list[Rows], seed: int = 0) -> list[np.ndarray]:
+    """Gradient boosting on the same columns and rows, to hold a network against.
+
+    scikit-learn's HistGradientBoosting with its default settings; it stops early on rows of its own taken from
+    ``train``. Categories are categories for it up to 255 slots, and ordered codes beyond.
+
+    Args:
+      train: rows to learn from.
+      signature: of the encoder.
+      rows: sets of rows to predict.
+      seed: for its early stopping.
+
+    Returns:
+      For each set what ``predict`` would return.
+    """
+    categorical = [False] * signature.numeric + [slots <= BINS_OF_BASELINE for slots in signature.cardinalities]
+    if signature.task == "regression":
+        model = HistGradientBoostingRegressor(categorical_features=categorical, random_state=seed)
+    else:
+        model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=seed)
+    model.fit(_table(train), np.asarray(train.target))
+    if signature.task == "regression":
+        return [np.asarray(model.predict(_table(part))) for part in rows]
+    probabilities = [np.asarray(model.predict_proba(_table(part))) for part in rows]
+    return [part[:, 1] for part in probabilities] if signature.task == "binary" else probabilities
+
+
+def _table(rows: Rows) -> np.ndarray:
+    return np.concatenate([np.asarray(rows.numeric), np.asarray(rows.categorical, np.float32)], axis=1)

@@ -1,4 +1,4 @@
-"""The command ``lab-kit``: open the lab, make a report, train, predict. What takes longer than two seconds shows a bar."""
+"""The command ``lab-kit``: open the lab, make a report, train, predict."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -90,7 +90,7 @@ def train(
     devices: Annotated[int | None, typer.Option(help="Local devices to train on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initial weights, row order and dropout.")] = None,
 ) -> None:
-    """Train on a dataset and save the model as a bundle. What is not given has a default that suits the table's size."""
+    """Train on a dataset and save the model as a bundle. What is not given suits the table's size."""
     from lab_kit import datasets, runs, workspace
     from lab_kit import devices as local_devices
     from lab_kit.config import suggest
@@ -99,7 +99,7 @@ def train(
     local_devices.start(cache=workspace.WORKSPACE / "compiled")
     with screen.status("Preparing the rows ..."):
         data = workspace.prepared(card, say=lambda line: screen.print(line, style="dim"))
-    given = {
+    given: dict[str, Any] = {
         "hidden": None if hidden is None else _widths(hidden),
         "activation": activation,
         "optimizer": optimizer,
@@ -121,8 +121,7 @@ def train(
         def watch(record: "Record") -> None:
             nonlocal outcome
             loss = (record.validation or {}).get("loss")
-            words = {} if loss is None else {"description": f"validation loss {loss:.4f}"}
-            bar.update(task, completed=record.epoch, **words)
+            bar.update(task, completed=record.epoch, description=None if loss is None else f"validation loss {loss:.4f}")
             outcome = record.outcome or outcome
 
         folder = workspace.train(data, config, watch=watch)

@@ -118,7 +118,7 @@ def fit(
             if changes:
                 hyper = hyper | changes
                 placed_hyper = _place_hyper(hyper, count)
-            stop = min(start + length, steps)
+            stop = start + length if start + 1.5 * length < steps else steps  # no tiny call at the end of an epoch
             called = time.perf_counter()
             after, sums = program.run(state, placed_hyper, placed, picked, np.int32(start), np.int32(stop))
             if stop == steps and epoch + 1 < config.epochs:

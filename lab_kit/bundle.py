@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from lab_kit import clean, features
 from lab_kit.arrays import Array
+from lab_kit.encoder import Encoder
 from lab_kit.evaluate import predict
 from lab_kit.model import Network
 from lab_kit.schema import DatasetCard, LabError, first_line
@@ -45,7 +46,7 @@ class Bundle:
 
     card: DatasetCard
     plan: clean.Plan
-    encoder: features.Encoder
+    encoder: Encoder
     network: Network
     weights: Array
     threshold: float = 0.5
@@ -128,7 +129,7 @@ def load(folder: Path | str) -> Bundle:
     return Bundle(
         card=card,
         plan=clean.Plan.from_json((folder / "cleaning.json").read_text("utf-8")),
-        encoder=features.Encoder.from_json((folder / "encoder.json").read_text("utf-8")),
+        encoder=Encoder.from_json((folder / "encoder.json").read_text("utf-8")),
         network=network,
         weights=read_weights(folder / "weights.safetensors", network),
         threshold=network_data["threshold"],
@@ -162,12 +163,14 @@ def write_rows(frame: pl.DataFrame, path: Path) -> None:
     Raises:
       LabError: the name ends otherwise, or the file cannot be written.
     """
-    writers = {".csv": frame.write_csv, ".parquet": frame.write_parquet}
-    if path.suffix not in writers:
+    if path.suffix not in (".csv", ".parquet"):
         raise LabError(f"The output {path} must end in .csv or .parquet.")
     temporary = path.with_name(f".{path.name}")
     try:
-        writers[path.suffix](temporary)
+        if path.suffix == ".csv":
+            frame.write_csv(temporary)
+        else:
+            frame.write_parquet(temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise LabError(f"The output {path} cannot be written: {error.strerror or error}.") from None

@@ -121,7 +121,8 @@ def train(
         def watch(record: "Record") -> None:
             nonlocal outcome
             loss = (record.validation or {}).get("loss")
-            bar.update(task, completed=record.epoch, description=None if loss is None else f"validation loss {loss:.4f}")
+            words = None if loss is None else f"validation loss {loss:.4f}"
+            bar.update(task, completed=record.epoch, description=words)
             outcome = record.outcome or outcome
 
         folder = workspace.train(data, config, watch=watch)

@@ -7,13 +7,14 @@ rows, the test rows are only looked at, and a difference to the baseline comes w
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from scipy import stats
 from sklearn import metrics
-from sklearn.calibration import calibration_curve
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from lab_kit import devices, engine
 from lab_kit.arrays import Array, Rows, Signature
+from lab_kit.encoder import Encoder
 from lab_kit.model import Network
 
 BINS_OF_BASELINE = 255
@@ -156,6 +157,11 @@ def _normal(areas: np.ndarray, covariance: np.ndarray, contrast: np.ndarray, low
     return Interval(value, max(low, value - half), min(high, value + half)) if half == half else Interval(*[value] * 3)
 
 
+def confusion(target: Array, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class (down) was called each class (across): int ``[classes, classes]``."""
+    return np.asarray(metrics.confusion_matrix(np.asarray(target), predicted, labels=np.arange(classes)))
+
+
 def accuracy(target: Array, predicted: np.ndarray) -> Interval:
     """Share of rows whose class is right, with Wilson's interval (E. Wilson, JASA 22, 1927)."""
     right = int((np.asarray(target) == predicted).sum())
@@ -169,10 +175,31 @@ def mean(values: np.ndarray) -> Interval:
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
 
-def calibration(target: Array, probability: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Mean predicted probability and share of positives, each ``[bins or fewer]``, in bins of equal row counts."""
-    observed, predicted = calibration_curve(np.asarray(target) > 0.5, probability, n_bins=bins, strategy="quantile")
-    return predicted, observed
+def roc(target: Array, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """False positive rates, true positive rates and AUC over all thresholds."""
+    false_positive, true_positive, _ = metrics.roc_curve(np.asarray(target), probability)
+    return false_positive, true_positive, float(metrics.roc_auc_score(np.asarray(target), probability))
+
+
+def precision_recall(target: Array, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Recalls, precisions and average precision over all thresholds."""
+    precision, recall, _ = metrics.precision_recall_curve(np.asarray(target), probability)
+    return recall, precision, float(metrics.average_precision_score(np.asarray(target), probability))
+
+
+def calibration(target: Array, probability: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether probabilities mean what they say, in bins of (nearly) equal numbers of rows.
+
+    Returns:
+      Mean predicted probability, share of positives and number of rows, each ``[bins or fewer]``.
+    """
+    parts = [part for part in np.array_split(np.argsort(probability, kind="stable"), bins) if part.size]
+    truth = np.asarray(target)
+    return (
+        np.array([probability[part].mean() for part in parts]),
+        np.array([truth[part].mean() for part in parts]),
+        np.array([part.size for part in parts]),
+    )
 
 
 def baseline(train: Rows, signature: Signature, rows: list[Rows], seed: int = 0) -> list[np.ndarray]:
@@ -204,3 +231,39 @@ def baseline(train: Rows, signature: Signature, rows: list[Rows], seed: int = 0)
 
 def _table(rows: Rows) -> np.ndarray:
     return np.concatenate([np.asarray(rows.numeric), np.asarray(rows.categorical, np.float32)], axis=1)
+
+
+def summary(encoder: Encoder, rows: Rows, predictions: dict[str, np.ndarray]) -> pl.DataFrame:
+    """The measures of a task for several models on the same rows, the most telling measure first.
+
+    Args:
+      encoder: that encoded the rows; gives a regression its units back.
+      rows: with their true targets.
+      predictions: of each model, as ``predict`` returns them.
+
+    Returns:
+      ``measure``, ``model``, ``value``, ``low``, ``high`` (95 % interval). ``binary``: AUC, and accuracy at a
+      probability of 0.5; ``multiclass``: accuracy; ``regression``: MAE and RMSE in the target's unit. For classes also the accuracy
+      of the model that always gives the most frequent answer of these rows.
+    """
+    truth = np.asarray(rows.target)
+    lines: list[tuple[str, str, Interval]] = []
+    for model, predicted in predictions.items():
+        if encoder.task == "regression":
+            errors = np.abs(predicted - truth) * encoder.target_std
+            square = mean(errors**2)
+            root = Interval(*(float(np.sqrt(max(end, 0.0))) for end in (square.value, square.low, square.high)))
+            lines += [("MAE", model, mean(errors)), ("RMSE", model, root)]
+        elif encoder.task == "binary":
+            lines += [("AUC", model, auc(truth, predicted)), ("accuracy", model, accuracy(truth, predicted >= 0.5))]
+        else:
+            lines.append(("accuracy", model, accuracy(truth, predicted.argmax(axis=1))))
+    if encoder.task != "regression":
+        frequent = np.full(len(truth), np.bincount(truth.astype(int)).argmax())
+        lines.append(("accuracy", "most frequent answer", accuracy(truth, frequent)))
+    frame = pl.DataFrame(
+        [(measure, model, found.value, found.low, found.high) for measure, model, found in lines],
+        schema=["measure", "model", "value", "low", "high"],
+        orient="row",
+    )
+    return frame.sort(pl.col("measure") != lines[0][0], maintain_order=True)

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from lab_kit import __version__, bundle, clean, datasets, evaluate, features, runs, store
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig, suggest
+from lab_kit.encoder import Encoder
 from lab_kit.schema import DatasetCard, TableSource
 from lab_kit.train import Record, fit
 
@@ -57,7 +58,7 @@ class Prepared:
 
     card: DatasetCard
     plan: clean.Plan
-    encoder: features.Encoder
+    encoder: Encoder
     train: Rows
     validation: Rows
     test: Rows
@@ -122,7 +123,7 @@ def prepared(card: DatasetCard, root: Path | None = None, say: Callable[[str], N
             arrays_file,
         )
         store.write_json(stamp, table.fingerprint)
-    encoder = features.Encoder.from_json(encoder_file.read_text("utf-8"))
+    encoder = Encoder.from_json(encoder_file.read_text("utf-8"))
     arrays = load_file(arrays_file)
     rows = {split: Rows(*(arrays[f"{split}.{name}"] for name in Rows._fields)) for split in features.SPLITS}
     return Prepared(card, table.plan, encoder, **rows, fingerprint=table.fingerprint)
@@ -182,7 +183,7 @@ def bundled(data: Prepared, run: runs.Run, root: Path | None = None) -> Path:
     return place
 
 
-def _encoded(encoder: features.Encoder, frame: pl.LazyFrame, split: str) -> Rows:
+def _encoded(encoder: Encoder, frame: pl.LazyFrame, split: str) -> Rows:
     return features.encode(encoder, frame.filter(pl.col("split") == split))
 
 

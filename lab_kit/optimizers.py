@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from lab_kit.arrays import Array
@@ -29,10 +30,12 @@ def refusal(name: str, value: float) -> str | None:
     """Why a traced hyperparameter cannot have this value, as a sentence without its full stop; None if it can."""
     if name not in TRACED:
         return f"{name} cannot change while a run runs; only {', '.join(TRACED)} can"
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(value)  # what the devices compute with: there 1e39 is infinite and 0.99999999 is 1
     if name == "learning_rate":
-        fits = 0 < value < float("inf")
+        fits = bool(0 < single < np.inf)
     else:
-        fits = 0 <= value < (float("inf") if name == "weight_decay" else 1)
+        fits = bool(0 <= single < (np.inf if name == "weight_decay" else 1))
     return None if fits else f"{name} = {value:g}: {TRACED[name]}"
 
 

@@ -79,7 +79,8 @@ def ratios(task: Task, total: Array) -> dict[str, float]:
 
     Returns:
       ``loss`` and, by task, ``accuracy`` and ``auc``, or ``rmse`` and ``r2`` (both in units of the standardised
-      target). A metric that does not exist (the AUC of rows of one class, a ratio of no rows) is NaN.
+      target). A metric that does not exist (the AUC of rows of one class, the R² of a constant target, a ratio of no
+      rows) is NaN.
     """
     total = np.asarray(total, np.float64)
     count, loss = total[:2]
@@ -88,7 +89,9 @@ def ratios(task: Task, total: Array) -> dict[str, float]:
         if task == "regression":
             found["rmse"] = float(np.sqrt(loss / count))
             if total.size > 2:
-                found["r2"] = float(1 - loss / (total[3] - total[2] ** 2 / count))
+                spread = total[3] - total[2] ** 2 / count
+                # Below this the spread of the targets is rounding of their float32 sums: a constant target.
+                found["r2"] = float(1 - loss / spread) if spread > 1e-6 * total[3] else float("nan")
         else:
             found["accuracy"] = float(total[2] / count)
         if task == "binary" and total.size > 3:

@@ -79,6 +79,8 @@ class Steering:
         """For ``fit``: waits while paused, then hands over the new values and notes them with the step."""
         with self._condition:
             self._condition.wait_for(lambda: self._stopped or not self._paused)
+            if self._stopped:  # no step follows, so nothing takes effect
+                return {}
             taken, self._waiting = self._waiting, {}
             self.changes.extend(Change(step, name, value) for name, value in taken.items())
             return taken

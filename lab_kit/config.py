@@ -79,6 +79,7 @@ def check(config: TrainConfig, rows: int) -> None:
         config.epochs >= 1 or f"epochs = {config.epochs}: a run needs 1 epoch or more",
         config.batch_size >= 1 or f"batch_size = {config.batch_size}: a batch needs 1 row or more",
         config.batch_size <= rows
+        or (config.optimizer in OPTIMIZERS and OPTIMIZERS[config.optimizer].full_batch)
         or f"batch_size = {config.batch_size}, but there are {rows} training rows: choose {rows} or less",
         config.patience is None or config.patience >= 1 or f"patience = {config.patience}: choose 1 or more, or None",
         *(refusal(name, value) or True for name, value in config.hyperparameters.items()),

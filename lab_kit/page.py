@@ -23,6 +23,7 @@ ASSETS = Path(__file__).parent / "assets"
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE_PANEL = '<p class="note">This panel is live in JupyterLab: open the notebook to use it.</p>'
+FUNCTION_NAME = re.compile(r"<m[io]>((?:arg|log|ln|exp|max|min|sup|inf|lim|tanh|sin|cos|Pr)+)</m[io]>")
 REMOTE = re.compile(r"^(https?:)?//")
 
 
@@ -64,7 +65,10 @@ def formula(latex: str, display: str) -> str:
         element = mathml(latex.strip(), display=display)
     except Exception:  # the converter raises many kinds; a reader is better served by the source than by no report
         return f'<code class="formula">{html.escape(latex.strip())}</code>'
-    return str(element).replace("<math ", f'<math aria-label="{html.escape(latex.strip())}" ', 1)
+    # Names the converter does not know keep their backslash; names of functions stand apart from what follows.
+    element = re.sub(r"<mi>\\([a-zA-Z]+)</mi>", r"<mo>\1</mo>", element)
+    element = FUNCTION_NAME.sub(r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', element)
+    return element.replace("<math ", f'<math aria-label="{html.escape(latex.strip())}" ', 1)
 
 
 def plain(markup: str) -> str:
@@ -180,11 +184,15 @@ def body(chapter: Chapter, chapters: Sequence[str]) -> tuple[str, list[Heading]]
     """The HTML of a chapter and its headings. A notebook without a title gets its file's name as one."""
     parts: list[str] = []
     renderer = ChapterRenderer(chapter, chapters)
+    # The defaults are left out where the report's own parameters follow them.
+    tags = [cell.metadata.get("tags", []) for cell in chapter.notebook.cells]
+    injected = any("injected-parameters" in each for each in tags)
+    overridden = next((n for n, each in enumerate(tags) if injected and "parameters" in each), None)
     for number, cell in enumerate(chapter.notebook.cells):
         if cell.cell_type == "markdown":
             renderer.attachments = cell.get("attachments", {})
             parts.append(MarkdownWithMath(renderer=renderer).render(cell.source))
-        elif cell.cell_type == "code" and cell.source.strip():
+        elif cell.cell_type == "code" and cell.source.strip() and number != overridden:
             parts.append(code(cell))
             outputs = enumerate(merged(cell.outputs))
             parts += [output(each, f"chart-{chapter.name}-{number}-{place}") for place, each in outputs]

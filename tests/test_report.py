@@ -65,6 +65,12 @@ def test_formulas_become_mathml_in_every_form() -> None:
     assert "$" not in main
 
 
+def test_names_of_functions_are_upright_and_lose_their_backslash() -> None:
+    text = page.formula("\\arg\\min_x y\\log p", "block")
+    assert [name for name in ("arg", "min", "log") if f">{name}</mo>" not in text] == []
+    assert "\\" not in text.partition(">")[2]
+
+
 def test_a_formula_that_cannot_be_converted_is_shown_as_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(latex: str, display: str) -> str:
         raise IndexError(latex)
@@ -199,6 +205,8 @@ def test_a_report_carries_results_parameters_versions_and_seed(tmp_path: Path) -
     assert '<pre class="stdout">digits 42</pre>' in text
     assert f'<pre class="stdout">{Path(sys.executable)}</pre>' in text
     assert "<dt>Seed</dt><dd>41</dd>" in text
+    assert "Parameters</summary>" in text
+    assert "health" not in text[text.index("<main") : text.index("<footer>")], "the default that was replaced"
     assert "<dt>polars</dt>" in text
     assert text.index("First") < text.index("Second")
     assert [fraction for _, fraction in said] == sorted(fraction for _, fraction in said)

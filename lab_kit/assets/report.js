@@ -22,6 +22,7 @@ function inScheme(layout, isDark) {
   if (isDark) {
     const ink = style.getPropertyValue("--ink").trim();
     const line = style.getPropertyValue("--line").trim();
+    const soft = style.getPropertyValue("--soft").trim();
     const raised = style.getPropertyValue("--raised").trim();
     base.plot_bgcolor = "rgba(0,0,0,0)";
     base.font.color = ink;
@@ -29,7 +30,7 @@ function inScheme(layout, isDark) {
       base[axis] = { ...base[axis], gridcolor: line, linecolor: line, zerolinecolor: line, tickcolor: line };
     base.hoverlabel = { ...base.hoverlabel, bgcolor: raised, font: { ...base.hoverlabel?.font, color: ink } };
     base.updatemenudefaults = { bgcolor: raised, bordercolor: line, font: { color: ink } };
-    base.sliderdefaults = { bgcolor: line, bordercolor: line, activebgcolor: ink };
+    base.sliderdefaults = { bgcolor: soft, bordercolor: line, activebgcolor: ink, tickcolor: soft };
   }
   template.layout = base;
   return { ...layout, template };

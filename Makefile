@@ -61,4 +61,4 @@ lock: setup  ## choose new versions within pyproject.toml and write requirements
 
 clean:  ## remove what the tools left behind (keeps .venv and workspace/)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build tests/artifacts
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find lab_kit tests notebooks .ci -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,14 +12,20 @@ PACKAGE = Path(__file__).parent.parent / "lab_kit"
 
 # A module imports only from layers before its own, and never from its own.
 LAYERS = (
-    ("schema", "arrays"),
-    ("datasets", "clean", "features", "store"),
-    ("model", "optimizers", "metrics", "devices"),
+    ("arrays", "card_steps", "look"),
+    ("schema",),
+    ("steps", "tables", "store", "encoder"),
+    ("datasets", "clean", "features"),
+    ("model", "optimizers", "metrics"),
+    ("devices", "steering", "weights"),
+    ("config", "engine"),
     ("train",),
-    ("runs", "evaluate", "bundle"),
-    ("plots", "workspace", "page"),
+    ("runs", "evaluate"),
+    ("bundle", "table_plots", "training_plots", "page"),
+    ("plots", "live", "workspace"),
     ("controls", "report"),
     ("cli",),
+    ("__main__",),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init__")

@@ -150,7 +150,7 @@ def apply_to_new(plan: Plan, frame: pl.LazyFrame) -> pl.LazyFrame:
             f"The new rows lack {_columns(list(absent))}; {column!r} is computed from {first!r}. "
             "Add what is missing (null where a value is unknown)."
         )
-    frame = read_kinds(plan.kinds, frame)
+    frame = read_kinds(plan.kinds, frame, fractions=True)
     for fitted in plan.steps:
         if not removes_rows(fitted):
             frame = apply_step(fitted, frame)

@@ -1,7 +1,6 @@
 """Rows become arrays: the split, an encoder fitted on the training rows, and the encoding.
 
-This is the only place where Polars becomes arrays. Every value of an encoded row depends on its own row and
-on the fitted encoder, so a part of a table is encoded exactly as it is within the whole.
+This is the only place where Polars becomes arrays. An encoded value depends on its own row and on the encoder only.
 """
 
 from collections.abc import Sequence
@@ -305,7 +304,7 @@ def _classes(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tup
     if labels and set(found) <= set(labels):
         return labels, labels
     if labels and len(labels) != len(found):
-        raise LabError(f"The target column {name!r} has {len(found)} classes, the card has {len(labels)} labels.")
+        raise LabError(f"The target column {name!r} has {len(found)} classes, the card {len(labels)} labels.")
     return tuple(found), labels or tuple(found)
 
 

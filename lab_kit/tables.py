@@ -30,12 +30,13 @@ def kind_of(dtype: pl.DataType) -> str:
     return {pl.String: "text", pl.Boolean: "boolean", pl.Date: "date"}.get(type(dtype), "other")
 
 
-def read_kinds(kinds: Iterable[tuple[str, str]], frame: pl.LazyFrame) -> pl.LazyFrame:
+def read_kinds(kinds: Iterable[tuple[str, str]], frame: pl.LazyFrame, fractions: bool = False) -> pl.LazyFrame:
     """Give the columns of new rows the kind they had in training; values are read only where it differs.
 
     Args:
       kinds: pairs of column and kind. A column that is absent is passed over.
       frame: new rows, for example out of a CSV file, where numbers and times may be text.
+      fractions: whether a column of whole numbers may hold fractions (a median was filled in); it stays as it is.
 
     Raises:
       LabError: for the first value that cannot be read as the kind of its column.
@@ -59,6 +60,8 @@ def read_kinds(kinds: Iterable[tuple[str, str]], frame: pl.LazyFrame) -> pl.Lazy
                 f"The column {name!r} of the new rows holds {schema[name]}, but it was {kind} in training: "
                 f"{first_line(error)}."
             ) from None
+        if bad.height and fractions and kind == "integer" and schema[name].is_float():
+            continue
         if bad.height:
             raise LabError(
                 f"Column {name!r}, row {bad['row'][0] + 1} of the new rows: {bad['value'][0]!r} cannot be read as "

@@ -19,7 +19,7 @@ import polars as pl
 import traitlets
 from IPython.display import display
 
-from lab_kit import train
+from lab_kit import runs, train
 from lab_kit.arrays import Rows, Signature
 from lab_kit.config import TrainConfig, suggest
 from lab_kit.live import LiveRun, Moment, numbers, words
@@ -215,7 +215,7 @@ class TrainingPanel:
         config: TrainConfig | None = None,
         runs_folder: Path | None = None,
         *,
-        dataset: str = "",
+        fingerprint: str = "",
         fit: Fit = train.fit,
     ) -> None:
         """A panel at rest.
@@ -226,11 +226,11 @@ class TrainingPanel:
           signature: of the encoder that made both.
           config: shown first; by default ``config.suggest`` for this number of rows.
           runs_folder: where each run is kept; None keeps none.
-          dataset: name of the dataset, noted with each run.
+          fingerprint: of the rows, noted with each run, so that later stages know it as theirs.
           fit: as ``train.fit``.
         """
         self._rows, self._signature, self._fit = (train, validation), signature, fit
-        self._runs_folder, self._dataset, self._metric = runs_folder, dataset, METRIC[signature.task]
+        self._runs_folder, self._fingerprint, self._metric = runs_folder, fingerprint, METRIC[signature.task]
         self._lock = threading.RLock()
         self._live = LiveRun(self._records, self._show)
         self.settings = Settings(config or suggest(train.count), train.count, jax.local_device_count())
@@ -301,7 +301,10 @@ class TrainingPanel:
 
     def _records(self, config: TrainConfig, steering: Steering) -> Iterator[train.Record]:
         rows, validation = self._rows
-        return self._fit(rows, validation, self._signature, config, steering=steering)
+        records = self._fit(rows, validation, self._signature, config, steering=steering)
+        if self._runs_folder is None:
+            return records
+        return runs.keep(records, runs.new_folder(self._runs_folder), config, self._fingerprint)
 
     def _changed(self, name: str, value: Any) -> None:
         """A control moved: a traced value steers the run; another one restarts it while "retrain" is on."""

@@ -243,8 +243,8 @@ def summary(encoder: Encoder, rows: Rows, predictions: dict[str, np.ndarray]) ->
 
     Returns:
       ``measure``, ``model``, ``value``, ``low``, ``high`` (95 % interval). ``binary``: AUC, and accuracy at a
-      probability of 0.5; ``multiclass``: accuracy; ``regression``: MAE and RMSE in the target's unit. For classes also the accuracy
-      of the model that always gives the most frequent answer of these rows.
+      probability of 0.5; ``multiclass``: accuracy; ``regression``: MAE and RMSE in the target's unit. For classes also
+      the accuracy of the model that always gives the most frequent answer of these rows.
     """
     truth = np.asarray(rows.target)
     lines: list[tuple[str, str, Interval]] = []

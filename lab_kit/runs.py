@@ -75,6 +75,7 @@ def keep(records: Iterable[Record], folder: Path, config: TrainConfig, fingerpri
       fingerprint: of the rows it learns from, so that a later stage knows whether the run still fits them.
     """
     folder.mkdir(parents=True)
+    learnt = False
     with (folder / "history.jsonl").open("w", encoding="utf-8") as lines:
         for record in records:
             if record.step == 0:
@@ -82,10 +83,11 @@ def keep(records: Iterable[Record], folder: Path, config: TrainConfig, fingerpri
                 write_json(folder / "config.json", about)
             lines.write(json.dumps(row(record)) + "\n")
             lines.flush()
-            if record.best or record.step == 0:
+            if record.best:
+                learnt = True
                 write_weights(folder / "weights.safetensors", record.network, np.asarray(record.weights))
             if record.outcome:
-                write_json(folder / "outcome.json", {"outcome": record.outcome, "step": record.step})
+                write_json(folder / "outcome.json", {"outcome": record.outcome, "learnt": learnt})
             yield record
 
 
@@ -116,11 +118,12 @@ def load(folder: Path) -> Run:
 
 
 def latest(folder: Path, fingerprint: str) -> Path | None:
-    """The newest finished run below a folder that learnt from rows with this fingerprint; None if there is none."""
+    """The newest run that ended well and learnt from rows with this fingerprint; None if there is none."""
     found = [
         path.parent
         for path in sorted(folder.glob("*/outcome.json"))
-        if not read_json(path)["outcome"].startswith("diverged")
+        if read_json(path)["learnt"]
+        and not read_json(path)["outcome"].startswith("diverged")
         and read_json(path.parent / "config.json")["fingerprint"] == fingerprint
     ]
     return found[-1] if found else None

@@ -326,6 +326,5 @@ def _target(encoder: Encoder, schema: pl.Schema) -> pl.Expr:
 
 
 def _matrix(table: pl.DataFrame, names: list[str], dtype: type[np.generic]) -> np.ndarray:
-    if not names:
-        return np.zeros((table.height, 0), dtype)
-    return np.ascontiguousarray(table.select(names).to_numpy(order="c"), dtype=dtype)
+    matrix = table.select(names).to_numpy(order="c") if names else np.zeros((table.height, 0))
+    return np.ascontiguousarray(matrix, dtype=dtype)

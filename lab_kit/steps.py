@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 import polars as pl
+import polars.selectors as cs
 
 from lab_kit.card_steps import Clip, Deduplicate, Derive, DropMissing, Fill, Step, ValidRange
 from lab_kit.schema import LabError, first_line
@@ -186,7 +187,11 @@ def apply_step(fitted: FittedStep, frame: pl.LazyFrame) -> pl.LazyFrame:
     if isinstance(fitted.step, DropMissing):
         schema = frame.collect_schema()
         return frame.filter(*(_known(name, schema) for name in fitted.columns))
-    return frame.with_columns(_cells(fitted, frame.collect_schema()))
+    frame = frame.with_columns(_cells(fitted, frame.collect_schema()))
+    if isinstance(fitted.step, Derive):
+        # In SQL 60.0 is an exact decimal, and what it touches becomes one; a model and a chart want a float.
+        frame = frame.with_columns((cs.by_name(fitted.step.column) & cs.decimal()).cast(pl.Float64))
+    return frame
 
 
 def _known(name: str, schema: pl.Schema) -> pl.Expr:

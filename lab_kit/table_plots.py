@@ -47,9 +47,7 @@ def table_overview(
         figure.add_trace(bars.update(marker_color=colours(dark)[0], showlegend=False), row=row, col=column)
         figure.update_xaxes(title_text=units.get(name, ""), title_font_size=11, row=row, col=column)
     figure.update_layout(template=template(dark), height=height, margin={"t": 40, "l": 40}, bargap=0.05)
-    figure.update_yaxes(tickformat="~s", nticks=4).update_xaxes(tickfont_size=10).update_annotations(
-        font_size=12
-    )
+    figure.update_yaxes(tickformat="~s", nticks=4).update_xaxes(tickfont_size=10).update_annotations(font_size=12)
     return figure
 
 
@@ -61,7 +59,7 @@ def _histogram(column: pl.Series, bins: int) -> go.Bar:
     """Bars of equal width; a column of few different values gets one bar each. Times are shown as times."""
     dtype = column.dtype
     known = column.drop_nulls()
-    values = known.to_physical().cast(pl.Float64).drop_nans().to_numpy()
+    values = (known.to_physical() if dtype.is_temporal() else known).cast(pl.Float64).drop_nans().to_numpy()
     values = values[np.isfinite(values)]
     if not values.size:
         return go.Bar(x=[], y=[])
@@ -83,8 +81,15 @@ def _commonest(column: pl.Series, most: int = 10) -> go.Bar:
     counts = column.drop_nulls().cast(pl.String).value_counts(sort=True, name="rows").head(most)
     # A categorical axis keeps "1" and "01" apart and never turns names into dates.
     return go.Bar(
-        x=counts[:, 0].to_list(), y=counts["rows"], hovertemplate="%{x}: %{y:,} rows<extra></extra>"
+        x=[_short(name) for name in counts[:, 0]],
+        y=counts["rows"],
+        customdata=counts[:, 0].to_list(),
+        hovertemplate="%{customdata}: %{y:,} rows<extra></extra>",
     )
+
+
+def _short(name: str, most: int = 12) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def missing_values(frame: pl.DataFrame, dark: bool = False) -> go.Figure:
@@ -114,14 +119,9 @@ def ledger(table: pl.DataFrame, dark: bool = False) -> go.Figure:
       dark: for a dark page.
     """
     number = table.columns[0]
-    names = [
-        f"{row[number]}. {row['step']}: {row['column'] or 'all columns'}"
-        for row in table.iter_rows(named=True)
-    ]
+    names = [f"{row[number]}. {row['step']}: {row['column'] or 'all columns'}" for row in table.iter_rows(named=True)]
     figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    for column, (count, what) in enumerate(
-        (("rows_removed", "rows removed"), ("cells_changed", "cells changed"))
-    ):
+    for column, (count, what) in enumerate((("rows_removed", "rows removed"), ("cells_changed", "cells changed"))):
         values = table[count].fill_null(0)
         figure.add_bar(
             y=names,

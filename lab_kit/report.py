@@ -37,7 +37,7 @@ class ThisPython(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel of ``sys.executable``, with Plotly's plain renderer, which writes no script into the outputs."""
-        spec = get_kernel_dict(extra_arguments=["--log-level=ERROR"])  # its warnings are not for the reader
+        spec = get_kernel_dict(extra_arguments=["--log-level=CRITICAL"])  # its warnings are not for the reader
         return KernelSpec(**{**spec, "env": {"PLOTLY_RENDERER": "plotly_mimetype"}})
 
 

@@ -141,7 +141,7 @@ def chart(figure: Mapping[str, Any], anchor: str) -> str:
     )
 
 
-def output(cell_output: NotebookNode, anchor: str) -> str:
+def output(cell_output: NotebookNode, anchor: str, renderer: ChapterRenderer) -> str:
     """One output of a code cell: the richest of its forms that works without a kernel and without a network."""
     kind = cell_output.output_type
     if kind == "stream":
@@ -164,7 +164,7 @@ def output(cell_output: NotebookNode, anchor: str) -> str:
     if "text/latex" in data:
         return formula(data["text/latex"].strip().strip("$"), "block")
     if "text/markdown" in data:
-        return str(MarkdownWithMath(renderer=IPythonRenderer(escape=False)).render(data["text/markdown"]))
+        return str(MarkdownWithMath(renderer=renderer).render(data["text/markdown"]))
     return f"<pre>{ansi2html(data['text/plain'])}</pre>\n" if "text/plain" in data else ""
 
 
@@ -195,7 +195,7 @@ def body(chapter: Chapter, chapters: Sequence[str]) -> tuple[str, list[Heading]]
         elif cell.cell_type == "code" and cell.source.strip() and number != overridden:
             parts.append(code(cell))
             outputs = enumerate(merged(cell.outputs))
-            parts += [output(each, f"chart-{chapter.name}-{number}-{place}") for place, each in outputs]
+            parts += [output(each, f"chart-{chapter.name}-{number}-{place}", renderer) for place, each in outputs]
     headings = renderer.headings
     if not any(heading.level == 2 for heading in headings):
         title = Heading(2, f"{chapter.name}-title", chapter.name)

@@ -98,6 +98,13 @@ def test_headings_give_the_contents_one_level_down() -> None:
     assert "Detail" not in contents
 
 
+def test_markdown_that_a_cell_shows_is_treated_like_the_notebooks_own() -> None:
+    text = rendered(new_markdown_cell("# A"), cell(shown({"text/markdown": "## Found\n\n$x^2$"})))
+    assert '<h3 id="01_a-found">Found</h3>' in text
+    assert '<a href="#01_a-found">Found</a>' in text
+    assert "<msup>" in text
+
+
 def test_repeated_headings_have_anchors_of_their_own() -> None:
     text = rendered(new_markdown_cell("# A\n\n## Summary"), new_markdown_cell("## Summary"))
     assert text.count('id="01_a-summary"') == 1

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from lab_kit import runs
 from lab_kit.config import TrainConfig
 from lab_kit.schema import LabError
 from lab_kit.steering import Steering
 from lab_kit.train import Record
-from lab_kit.training_plots import TITLES, history_row
+from lab_kit.training_plots import TITLES
 
 SECONDS_BETWEEN_FRAMES = 1 / 15
 State = Literal["ready", "starting", "training", "stopping", "ended", "failed"]
@@ -30,7 +31,7 @@ class Moment:
     Attributes:
       state: ``starting`` lasts until the first step is compiled; ``failed`` means that an exception ended the run.
       config: of the run; None before the first.
-      history: one ``training_plots.history_row`` for each record so far.
+      history: one ``runs.row`` for each record so far.
       previous: the history of the run before.
       last: the newest record.
       best: the record with the lowest validation loss so far.
@@ -99,12 +100,12 @@ class LiveRun:
       moment: the newest ``Moment``; may be read from any thread.
     """
 
-    def __init__(self, records: Records, show: Callable[[Moment], None]) -> None:
+    def __init__(self, records: Records, show: Callable[[], None]) -> None:
         """Nothing runs yet.
 
         Args:
           records: starts a fit with a configuration and a steering.
-          show: called with the newest moment, from a thread, at most once in ``SECONDS_BETWEEN_FRAMES``.
+          show: called from a thread when there is a newer ``moment``, at most once in ``SECONDS_BETWEEN_FRAMES``.
         """
         self.moment = Moment()
         self._records, self._show = records, show
@@ -170,7 +171,7 @@ class LiveRun:
                 known = before.last is not None and before.last.epoch >= 1
                 previous = before.history if known else before.previous
                 self.moment = Moment("starting", config, previous=previous)
-            with _conflated(lambda: self._show(self.moment), SECONDS_BETWEEN_FRAMES) as changed:
+            with _conflated(self._show, SECONDS_BETWEEN_FRAMES) as changed:
                 changed()
                 try:
                     for record in self._records(config, steering):
@@ -188,7 +189,7 @@ class LiveRun:
             self.moment = replace(
                 now,
                 state="stopping" if now.state == "stopping" else state,
-                history=(*now.history, history_row(record)),
+                history=(*now.history, runs.row(record)),
                 last=record,
                 best=record if record.best else now.best,
             )

@@ -36,10 +36,7 @@ def confusion(counts: ArrayLike, labels: Sequence[str], dark: bool = False) -> g
     """
     table = np.asarray(counts)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    text = [
-        [f"{n:,}<br>{100 * p:.1f} %" for n, p in zip(*row, strict=True)]
-        for row in zip(table, share, strict=True)
-    ]
+    text = [[f"{n:,}<br>{100 * p:.1f} %" for n, p in zip(*row, strict=True)] for row in zip(table, share, strict=True)]
     size = 140 + 64 * len(labels)
     figure = blank("Confusion", dark, max(340, size), x="predicted class", y="actual class")
     figure.add_heatmap(
@@ -68,9 +65,7 @@ def _curves(
 ) -> go.Figure:
     for name, (x, y, value) in curves.items():
         thin_x, thin_y = _thin(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        figure.add_scatter(
-            x=thin_x, y=thin_y, mode="lines", name=f"{name} ({area} {value:.3f})", hovertemplate=hover
-        )
+        figure.add_scatter(x=thin_x, y=thin_y, mode="lines", name=f"{name} ({area} {value:.3f})", hovertemplate=hover)
     figure.update_layout(legend={"orientation": "v", "bgcolor": "rgba(0,0,0,0)"})
     return figure
 
@@ -86,11 +81,7 @@ def roc(curves: Mapping[str, tuple[ArrayLike, ArrayLike, float]], dark: bool = F
     figure = blank("ROC", dark, 440, "false positive rate", "true positive rate (recall)")
     _curves(figure, curves, "AUC", hover)
     _reference(figure, [0, 1], [0, 1], "chance (AUC 0.500)", dark)
-    return (
-        figure.update_layout(legend={"x": 0.98, "y": 0.04})
-        .update_yaxes(range=[0, 1.01])
-        .update_xaxes(range=[0, 1])
-    )
+    return figure.update_layout(legend={"x": 0.98, "y": 0.04}).update_yaxes(range=[0, 1.01]).update_xaxes(range=[0, 1])
 
 
 def precision_recall(
@@ -111,9 +102,7 @@ def precision_recall(
     return figure.update_yaxes(range=[0, 1.01]).update_xaxes(range=[0, 1])
 
 
-def calibration(
-    curves: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], dark: bool = False
-) -> go.Figure:
+def calibration(curves: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], dark: bool = False) -> go.Figure:
     """Observed frequency over predicted probability; on the diagonal a probability means what it says.
 
     Args:
@@ -228,9 +217,7 @@ def threshold_slider(
             line_color=colours(dark)[place], row=1, col=2,
             hovertemplate=name + " %{y:.3f} at %{x:.2f}<extra></extra>",
         )  # fmt: skip
-    figure.frames = [
-        go.Frame(name=str(place), data=moving(place), traces=[0, 1]) for place in range(table.height)
-    ]
+    figure.frames = [go.Frame(name=str(place), data=moving(place), traces=[0, 1]) for place in range(table.height)]
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     figure.update_layout(
         template=template(dark), height=470, margin={"b": 40, "t": 56},
@@ -287,11 +274,7 @@ def predicted_actual(
     """
     truth, guess = np.asarray(actual, np.float64), np.asarray(predicted, np.float64)
     keep = np.linspace(0, truth.size - 1, min(most, truth.size)).astype(int)
-    ends = (
-        [float(min(truth.min(), guess.min())), float(max(truth.max(), guess.max()))]
-        if truth.size
-        else [0.0, 1.0]
-    )
+    ends = [float(min(truth.min(), guess.min())), float(max(truth.max(), guess.max()))] if truth.size else [0.0, 1.0]
     suffix = f" ({unit})" if unit else ""
     figure = blank("Predicted and actual", dark, 440, "actual" + suffix, "predicted" + suffix)
     figure.add_scatter(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from lab_kit import runs
 from lab_kit.look import colours, template
 
 if TYPE_CHECKING:
@@ -20,22 +21,6 @@ Floats = NDArray[np.float64]
 METRIC = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
 """For each task the metric drawn below the loss."""
 TITLES = {"loss": "Loss", "auc": "AUC", "accuracy": "Accuracy", "rmse": "RMSE", "r2": "R²"}
-
-
-def history_row(record: Record) -> dict[str, Any]:
-    """One record as a flat row: ``train_loss``, ``validation_auc``, ... and its plain fields, no weights."""
-    row: dict[str, Any] = {
-        name: getattr(record, name)
-        for name in ("epoch", "step", "rows_seen", "rows_per_second", "seconds", "best", "outcome")
-    }
-    for split, values in (("train", record.train), ("validation", record.validation or {})):
-        row |= {f"{split}_{metric}": value for metric, value in values.items()}
-    return row | record.hyperparameters
-
-
-def history_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Rows of ``history_row`` as a frame; a metric that was not measured at a record is null."""
-    return pl.DataFrame(list(rows), infer_schema_length=None)
 
 
 def curve_series(
@@ -74,14 +59,14 @@ def learning_curves(
     """Loss above, metric below, over epochs; training and validation, the best epoch marked.
 
     Args:
-      history: records of ``train.fit``, or a frame of ``history_frame``.
+      history: records of ``train.fit``, or a frame of ``runs.history``.
       metric: ``auc``, ``accuracy``, ``rmse`` or ``r2``; by default the first of these that was measured.
       previous: a run to compare with, drawn in grey.
       height: in pixels.
       dark: for a dark page.
     """
     if not isinstance(history, pl.DataFrame):
-        history = history_frame([history_row(record) for record in history])
+        history = runs.history(map(runs.row, history))
     metric = metric or next((name for name in METRIC.values() if f"train_{name}" in history.columns), "accuracy")
     figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07)
     names = ("training", "validation", "best epoch", "previous run")
@@ -89,7 +74,8 @@ def learning_curves(
         row, kind = divmod(place, len(names))
         name, measure = names[kind], TITLES.get(("loss", metric)[row], metric)
         figure.add_scatter(
-            x=x, y=y, name=name, legendgroup=name, showlegend=row == 0, zorder=-(kind == 3),
+            x=x, y=y, name=name, legendgroup=name, zorder=-(kind == 3),
+            showlegend=row == 0 and (kind < 3 or previous is not None),
             hovertemplate=f"{measure} (<b>{name}</b>): %{{y:.4f}}<br>epoch %{{x:.2f}}<extra></extra>",
             row=row + 1, col=1, **trace_look(dark)[kind],
         )  # fmt: skip

@@ -22,7 +22,7 @@ LAYERS = (
     ("train",),
     ("runs", "evaluate"),
     ("bundle", "table_plots", "training_plots", "page"),
-    ("plots", "live", "workspace"),
+    ("plots", "live", "workspace", "settings"),
     ("controls", "report"),
     ("cli",),
     ("__main__",),
@@ -78,7 +78,7 @@ def test_who_may_use_what(path: Path) -> None:
     module, outer = path.stem, outer_imports(path)
     if module in ("model", "metrics", "devices", "train"):
         assert "polars" not in outer
-    if module != "controls":
+    if module not in ("settings", "controls"):
         assert "ipywidgets" not in outer
     if module != "devices":
         uses = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Attribute) and n.attr == "pmap"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from lab_kit import plots, training_plots
+from lab_kit import plots, runs
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def test_learning_curves_of_no_record_hold_one_nan_in_each_trace():
 
 
 def test_a_history_frame_and_its_records_draw_the_same():
-    frame = training_plots.history_frame([training_plots.history_row(record) for record in RECORDS])
+    frame = runs.history(map(runs.row, RECORDS))
     assert plots.learning_curves(frame) == plots.learning_curves(RECORDS)
 
 

@@ -1,4 +1,5 @@
-// Two things only the page knows: its theme, and which label belongs to which slider (ipywidgets names none of them).
+// Three things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), and
+// which label belongs to which slider (ipywidgets names none of them).
 export default {
   render({ model, el }) {
     const theme = () => {
@@ -23,6 +24,7 @@ export default {
       if (words) Object.assign(words, { role: "status", ariaLive: "polite" });
     };
     const watchers = [];
+    let sizing = 0;
     const watch = (node, act, options) => {
       const watcher = new MutationObserver(act);
       watcher.observe(node, options);
@@ -34,6 +36,12 @@ export default {
       if (!root) return;
       const controls = root.querySelector(".lab-controls") ?? root;
       watch(controls, () => name(root), { childList: true, characterData: true, subtree: true });
+      const place = root.querySelector(".lab-curves");
+      const sized = new ResizeObserver(() => {
+        clearTimeout(sizing);
+        sizing = setTimeout(() => { model.set("width", Math.floor(place.clientWidth)); model.save_changes(); }, 100);
+      });
+      if (place) { sized.observe(place); watchers.push(sized); }
       watch(document.body, theme, { attributeFilter: ["data-jp-theme-light"] });
     };
     const waiting = setInterval(() => {

@@ -39,8 +39,12 @@ def lab(
 ) -> None:
     """Open JupyterLab at the notebooks."""
     arguments = [sys.executable, "-m", "jupyter", "lab", f"--port={port}", str(REPOSITORY / "notebooks")]
+    if not browser:
+        arguments.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--allow-root")  # in a container everybody is root; it listens on loopback, with a token
     environment = os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(_configuration())}
-    os.execve(sys.executable, arguments if browser else [*arguments, "--no-browser"], environment)
+    os.execve(sys.executable, arguments, environment)
 
 
 def _configuration() -> list[str]:

@@ -8,12 +8,11 @@ import nbformat
 import plotly.graph_objects as go
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import Browser
 
 from lab_kit import page, report
 from lab_kit.schema import LabError
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-FLAGS += ["--disable-sync", "--no-first-run"]
 
 CHART = """
 import plotly.graph_objects as go
@@ -285,9 +284,7 @@ def test_writing_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.slow
 @pytest.mark.notebooks
 @pytest.mark.browser
-def test_the_report_works_from_disk_without_a_network(tmp_path: Path, chromium: str) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_the_report_works_from_disk_without_a_network(tmp_path: Path, browser: Browser) -> None:
     path = save(
         tmp_path,
         "01_loss.ipynb",
@@ -298,35 +295,33 @@ def test_the_report_works_from_disk_without_a_network(tmp_path: Path, chromium: 
     out = report.build_report("health", tmp_path / "out", [path])
     requests: list[str] = []
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for scheme in ("light", "dark"):
-            view = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
-            view.on("request", lambda request: requests.append(request.url))
-            view.on("console", lambda message: complaints.append(message.text))
-            view.on("pageerror", lambda error: complaints.append(str(error)))
-            view.goto(out.as_uri())
-            view.wait_for_selector("body[data-drawn]")
-            assert view.locator("figure.chart svg.main-svg").count() > 0
-            over, under = (view.locator("math mfrac > *").nth(n).bounding_box() for n in (0, 1))
-            assert over["y"] + over["height"] <= under["y"] + 1  # type: ignore[index]
+    for scheme in ("light", "dark"):
+        view = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
+        view.on("request", lambda request: requests.append(request.url))
+        view.on("console", lambda message: complaints.append(message.text))
+        view.on("pageerror", lambda error: complaints.append(str(error)))
+        view.goto(out.as_uri())
+        view.wait_for_selector("body[data-drawn]")
+        assert view.locator("figure.chart svg.main-svg").count() > 0
+        over, under = (view.locator("math mfrac > *").nth(n).bounding_box() for n in (0, 1))
+        assert over["y"] + over["height"] <= under["y"] + 1  # type: ignore[index]
 
-            line = view.locator("figure.chart .scatterlayer path.js-line").first
-            before = line.get_attribute("d")
-            view.locator("figure.chart .slider-rail-touch-rect").click(position={"x": 300, "y": 5})
-            view.wait_for_function(
-                "before => document.querySelector('.scatterlayer path.js-line').getAttribute('d') !== before",
-                arg=before,
-            )
-            assert view.locator("[data-title*=hare], [data-attr*=Cloud]").count() == 0
+        line = view.locator("figure.chart .scatterlayer path.js-line").first
+        before = line.get_attribute("d")
+        view.locator("figure.chart .slider-rail-touch-rect").click(position={"x": 300, "y": 5})
+        view.wait_for_function(
+            "before => document.querySelector('.scatterlayer path.js-line').getAttribute('d') !== before",
+            arg=before,
+        )
+        assert view.locator("[data-title*=hare], [data-attr*=Cloud]").count() == 0
 
-            code = view.locator("details.code pre").last
-            assert not code.is_visible()
-            view.get_by_role("button", name="Show all code").click()
-            assert code.is_visible()
-            assert view.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        code = view.locator("details.code pre").last
+        assert not code.is_visible()
+        view.get_by_role("button", name="Show all code").click()
+        assert code.is_visible()
+        assert view.evaluate("document.documentElement.scrollWidth <= innerWidth")
         pages = view.pdf(format="A4")
-        browser.close()
+        view.close()
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert complaints == []
     assert pages.startswith(b"%PDF")

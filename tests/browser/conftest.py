@@ -20,15 +20,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Page, Route, TimeoutError
 
 REPOSITORY = Path(__file__).parents[2]
 ARTIFACTS = REPOSITORY / "tests" / "artifacts"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,19 +111,6 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: floa
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     pytest.fail(f"JupyterLab did not answer:\n{log.read_text()[-4000:]}")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        if "CI" in os.environ:
-            pytest.fail(f"{chromium} is missing and CI is set: install it with `apt-get install chromium`.")
-        pytest.skip(f"{chromium} is not installed.")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=str(chromium), args=list(ARGUMENTS))
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -202,11 +202,19 @@ class TrainingPanel:
             self.stop_button.disabled = not moment.running or moment.state == "stopping"
             self.train_button.description = "Restart" if moment.running else "Train"
             self.progress.value = moment.last.epoch / moment.config.epochs if moment.last and moment.config else 0.0
-            self.progress.bar_style = {"failed": "danger", "ended": "success"}.get(moment.state, "info")
+            self.progress.bar_style = _bar_style(moment)
             self.status.value = _html(words(moment), moment.details)
             self.numbers.value = escape(numbers(moment, self._metric))
             if moment.last:
                 self._curves.draw(moment)
+
+
+def _bar_style(moment: Moment) -> str:
+    """Green only for a run that came to its own end, red for one that broke."""
+    outcome = (moment.last.outcome or "") if moment.last else ""
+    if moment.state == "failed" or outcome.startswith("diverged"):
+        return "danger"
+    return "success" if outcome.startswith(("finished", "stopped early")) else "info"
 
 
 def _html(sentence: str, details: str) -> str:

@@ -5,6 +5,7 @@ of zero, so that no result depends on it. ``jax.pmap`` is in maintenance mode; a
 touches this module alone.
 """
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -116,4 +117,4 @@ def split(array: np.ndarray, count: int, block: int) -> np.ndarray:
 
 def join(array: np.ndarray, rows: int) -> np.ndarray:
     """The first ``rows`` rows of what ``split`` cut, in their order."""
-    return array.reshape(-1, *array.shape[3:])[:rows]
+    return array.reshape(math.prod(array.shape[:3]), *array.shape[3:])[:rows]

@@ -134,7 +134,7 @@ def fit(
             validated = validate(after.weights) if at_end else None
             step = epoch * steps + stop
             outcome, best = None, False
-            if not np.isfinite(trained["loss"]) or (validated and not np.isfinite(validated["loss"])):
+            if not _finite(trained, validated, after.weights):
                 outcome = (
                     f"diverged: the loss is no longer a finite number at step {step} (epoch {epoch + 1}), with "
                     f"learning rate {hyper['learning_rate']:g}; try a tenth of it"
@@ -172,6 +172,12 @@ def fit(
 def place(rows: Rows, count: int) -> Rows:
     """Rows copied once to each of ``count`` devices, for several runs to share; rows in place stay where they are."""
     return devices.replicate(rows, count)
+
+
+def _finite(trained: dict[str, float], validated: dict[str, float] | None, weights: Array) -> bool:
+    """Whether a run can go on. A step's loss comes before its update, so the weights are looked at as well."""
+    losses = [trained["loss"], validated["loss"] if validated else 0.0]
+    return bool(np.isfinite(losses).all() and np.isfinite(np.asarray(weights)).all())
 
 
 def _place_hyper(hyper: dict[str, float], count: int) -> dict[str, Array]:

@@ -48,9 +48,7 @@ def imports(path: Path) -> Iterator[str]:
 def inner_imports(path: Path) -> set[str]:
     """The modules of lab_kit that a module imports, by short name."""
     dotted = (name.split(".") for name in imports(path))
-    return {
-        parts[1] for parts in dotted if parts[0] == "lab_kit" and len(parts) > 1 and parts[1] != "__version__"
-    }
+    return {parts[1] for parts in dotted if parts[0] == "lab_kit" and len(parts) > 1 and parts[1] != "__version__"}
 
 
 def outer_imports(path: Path) -> set[str]:
@@ -105,9 +103,7 @@ def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.Cl
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield prefix + node.name, node
             protocol = isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
-            if (
-                isinstance(node, ast.ClassDef) and not protocol
-            ):  # a Protocol's members are described by its class
+            if isinstance(node, ast.ClassDef) and not protocol:  # a Protocol's members are described by its class
                 yield from public(node.body, f"{prefix}{node.name}.")
 
 

@@ -25,9 +25,7 @@ def locked() -> list[Requirement]:
 
 
 def wanted() -> list[Requirement]:
-    return [
-        Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])
-    ]
+    return [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
 
 
 def environment(python: str) -> dict[str, str]:
@@ -60,9 +58,7 @@ def test_every_locked_version_has_a_hash() -> None:
     assert [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block] == []
 
 
-@pytest.mark.parametrize(
-    "name", ["requirements.lock", "environment.yml", "pyproject.toml", "Makefile", ".ci/run"]
-)
+@pytest.mark.parametrize("name", ["requirements.lock", "environment.yml", "pyproject.toml", "Makefile", ".ci/run"])
 def test_no_index_or_host_is_named(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links|pythonhosted|pypi\.", text)

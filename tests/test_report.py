@@ -13,7 +13,6 @@ from playwright.sync_api import Browser
 from lab_kit import page, report
 from lab_kit.schema import LabError
 
-
 CHART = """
 import plotly.graph_objects as go
 steps = [dict(label=str(k), method="animate", args=[[str(k)], dict(mode="immediate", frame=dict(duration=0))])

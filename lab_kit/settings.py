@@ -70,7 +70,7 @@ class Settings:
             "dropout": plain(config.dropout, min=0, max=0.9, step=0.05, description="Dropout"),
             "optimizer": ipywidgets.Dropdown(options=optimizers, value=config.optimizer, description="Optimizer"),
             "learning_rate": ipywidgets.FloatLogSlider(
-                rate, min=-5, max=2, step=0.05, readout_format=".2g", description="Learning rate"
+                rate, min=-5, max=2, step=0.05, readout_format=".1e", description="Learning rate"
             ),
             "momentum": plain(config.momentum, min=0, max=0.99, step=0.01, description="Momentum"),
             "weight_decay": choice(

@@ -1,6 +1,6 @@
 """Losses and metrics against numbers by hand and against scikit-learn, and their laws as sums."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 from example_rows import TASKS
@@ -12,6 +12,9 @@ from lab_kit import metrics
 from lab_kit.arrays import Task
 
 COUNT = 24
+
+sums = jax.jit(metrics.sums, static_argnums=0)
+detailed = jax.jit(metrics.detailed, static_argnums=0)
 
 
 def scored(task: Task, count: int = COUNT, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +31,7 @@ def scored(task: Task, count: int = COUNT, seed: int = 0) -> tuple[np.ndarray, n
 
 def measured(task: Task, outputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> dict:
     weight = np.ones(len(target), np.float32) if weight is None else weight
-    return metrics.ratios(task, np.asarray(metrics.detailed(task, jnp.asarray(outputs), target, weight)))
+    return metrics.ratios(task, np.asarray(detailed(task, outputs, target, weight)))
 
 
 def test_binary_cross_entropy_by_hand() -> None:
@@ -151,7 +154,7 @@ def test_rows_of_weight_zero_change_nothing(task: Task) -> None:
 def test_sums_add_up_over_any_split_of_the_rows(task: Task, owner: list[int]) -> None:
     outputs, target = scored(task)
     parts = [np.equal(owner, number).astype(np.float32) for number in range(4)]
-    for function in (metrics.sums, metrics.detailed):
+    for function in (sums, detailed):
         total = sum(np.asarray(function(task, outputs, target, part)) for part in parts)
         whole = np.asarray(function(task, outputs, target, np.ones(COUNT, np.float32)))
         np.testing.assert_allclose(total, whole, rtol=1e-5, atol=1e-5)
@@ -161,7 +164,7 @@ def test_sums_add_up_over_any_split_of_the_rows(task: Task, owner: list[int]) ->
 def test_the_lengths_of_the_sums(task: Task) -> None:
     outputs, target = scored(task)
     weight = np.ones(COUNT, np.float32)
-    brief, full = (function(task, outputs, target, weight) for function in (metrics.sums, metrics.detailed))
+    brief, full = (function(task, outputs, target, weight) for function in (sums, detailed))
     assert brief.shape == (metrics.SUMS[task],)
     np.testing.assert_array_equal(full[: brief.size], brief)
     assert set(metrics.ratios(task, np.asarray(brief))) <= set(metrics.ratios(task, np.asarray(full)))

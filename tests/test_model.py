@@ -1,7 +1,6 @@
 """The network against a forward pass in NumPy, and the statistics of its dropout."""
 
 import itertools
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +36,15 @@ def forward(network: Network, weights: np.ndarray, numeric: np.ndarray, categori
     return x @ named[f"layers.{last}.kernel"] + named[f"layers.{last}.bias"]
 
 
-@pytest.mark.parametrize("hidden", [(), (5,), (6, 4)], ids=str)
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("activation", "task", "hidden"),
+    [*itertools.product(ACTIVATIONS, TASKS, [(6, 4)]), ("relu", "binary", ()), ("tanh", "multiclass", (5,))],
+    ids=str,
+)
 def test_apply_is_the_forward_pass_by_hand(activation: Activation, task: Task, hidden: tuple[int, ...]) -> None:
     network = Network(signature(task), hidden, activation)
     weights, table = random_weights(network), rows(task, 20)
-    found = network.apply(weights, table.numeric, table.categorical)
+    found = jax.jit(network.apply)(weights, table.numeric, table.categorical)
     assert found.dtype == np.float32
     assert found.shape == (20, network.signature.outputs)
     np.testing.assert_allclose(found, forward(network, weights, table.numeric, table.categorical), rtol=2e-5, atol=2e-5)
@@ -57,7 +58,7 @@ def test_one_kind_of_input_is_enough(numeric: int, cardinalities: tuple[int, ...
     categories = random.integers(0, 2, (6, len(cardinalities))).astype(np.int32)
     weights = random_weights(network)
     np.testing.assert_allclose(
-        network.apply(weights, x, categories), forward(network, weights, x, categories), rtol=2e-5, atol=2e-5
+        jax.jit(network.apply)(weights, x, categories), forward(network, weights, x, categories), rtol=2e-5, atol=2e-5
     )
 
 
@@ -142,27 +143,24 @@ def test_dropout_keeps_as_many_as_the_binomial_law_allows(rate: float) -> None:
 
 
 def test_dropout_scales_what_stays_so_that_the_expectation_is_unchanged() -> None:
-    x = np.random.default_rng(0).uniform(0.5, 2, (64, 16)).astype(np.float32)
-    rate, steps = 0.3, 400
-    dropped = np.stack([mask(rate, step=step, row=64)(jnp.asarray(x), 0) for step in range(steps)])
-    np.testing.assert_allclose(
-        dropped, np.where(dropped == 0, 0, np.broadcast_to(x / (1 - rate), dropped.shape)), rtol=1e-6
-    )
-    # The standard error of each mean is x sqrt(rate / (1 - rate) / steps); 1,024 of them stay within 5.
+    x = np.random.default_rng(0).uniform(0.5, 2, (256, 64)).astype(np.float32)
+    rate, steps = 0.3, 200
+    dropped = np.stack([mask(rate, step=step)(jnp.asarray(x), 0) for step in range(steps)])
+    np.testing.assert_allclose(dropped[dropped > 0], np.broadcast_to(x / (1 - rate), dropped.shape)[dropped > 0], 1e-6)
+    # The standard error of each mean is x sqrt(rate / (1 - rate) / steps); 16,384 of them stay within 5.
     assert (abs(dropped.mean(axis=0) / x - 1) < 5 * (rate / (1 - rate) / steps) ** 0.5).all()
 
 
 def test_dropout_of_rate_zero_is_the_identity() -> None:
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(256, 8)), jnp.float32)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(256, 64)), jnp.float32)
     np.testing.assert_array_equal(mask(0)(x, 0), x)
 
 
-@pytest.mark.parametrize("devices", [2, 3, 4])
+@pytest.mark.parametrize("devices", [2, 4])
 def test_the_mask_is_the_same_however_the_rows_are_split_over_devices(devices: int) -> None:
-    pieces = np.array_split(np.arange(97), devices)
+    pieces = np.split(np.arange(256), devices)
     np.testing.assert_array_equal(
-        kept(mask(0.4, step=7, row=97)),
-        np.concatenate([kept(mask(0.4, step=7, row=piece)) for piece in pieces]),
+        kept(mask(0.4, step=7)), np.concatenate([kept(mask(0.4, step=7, row=piece)) for piece in pieces])
     )
 
 
@@ -180,39 +178,23 @@ def test_masks_of_different_steps_layers_rows_and_seeds_are_unrelated() -> None:
 
 @pytest.mark.parametrize("axis", ["rows", "units"])
 def test_rows_and_units_of_a_mask_are_unrelated(axis: str) -> None:
-    bits = np.concatenate([kept(mask(step=step, row=96), units=96) for step in range(16)], axis=1)
-    if axis == "units":
-        bits = np.concatenate([kept(mask(step=step, row=96), units=96) for step in range(16)]).T
-    correlation = np.corrcoef(bits) - np.eye(96)
-    bound = 5 / bits.shape[1] ** 0.5
-    assert abs(correlation).max() < bound
-    # All 4,560 of them together have the spread of independent bits, not merely small extremes.
-    spread = correlation[np.triu_indices(96, 1)].std() * bits.shape[1] ** 0.5
-    assert spread == pytest.approx(1, abs=0.06)
+    masks = np.stack([kept(mask(step=step)) for step in range(24)])  # [steps, rows, units]
+    bits = np.moveaxis(masks, {"rows": 1, "units": 2}[axis], 0).reshape(masks.shape[{"rows": 1, "units": 2}[axis]], -1)
+    correlation = np.corrcoef(bits)[np.triu_indices(len(bits), 1)] * bits.shape[1] ** 0.5
+    assert abs(correlation).max() < 5
+    # All of them together have the spread of independent bits, not merely small extremes.
+    assert correlation.std() == pytest.approx(1, abs=5 / (2 * correlation.size) ** 0.5)
 
 
-def test_apply_drops_hidden_units_only_and_draws_anew_for_each_layer() -> None:
-    linear = Network(signature("regression"), (), "relu")
-    table = rows("regression", 32)
-    weights = random_weights(linear)
-    np.testing.assert_array_equal(
-        linear.apply(weights, table.numeric, table.categorical, mask(0.5, row=32)),
-        linear.apply(weights, table.numeric, table.categorical),
-    )
-    deep = replace(linear, hidden=(8, 8))
-    weights = random_weights(deep)
-    named = deep.named(weights)
-    of = mask(0.5, row=32)
-    x = np.concatenate(
-        [table.numeric, *(named[f"embeddings.{i}.embedding"][table.categorical[:, i]] for i in (0, 1))], axis=1
-    )
+def test_apply_drops_each_hidden_layer_with_its_own_mask_and_nothing_else() -> None:
+    network, table, of = Network(signature("regression"), (8, 8), "relu"), rows("regression", 32), mask(row=32)
+    weights = random_weights(network)
+    named = network.named(weights)
+    embedded = [named[f"embeddings.{column}.embedding"][table.categorical[:, column]] for column in (0, 1)]
+    x = np.concatenate([table.numeric, *embedded], axis=1)
     for layer in (0, 1):
         x = np.maximum(x @ named[f"layers.{layer}.kernel"] + named[f"layers.{layer}.bias"], 0)
         x = x * kept(of, 8, layer) * 2
     expected = x @ named["layers.2.kernel"] + named["layers.2.bias"]
-    np.testing.assert_allclose(
-        jax.jit(deep.apply)(weights, table.numeric, table.categorical, None).shape, expected.shape
-    )
-    np.testing.assert_allclose(
-        deep.apply(weights, table.numeric, table.categorical, of), expected, rtol=2e-5, atol=2e-5
-    )
+    found = jax.jit(lambda weights: network.apply(weights, table.numeric, table.categorical, of))(weights)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)

@@ -28,12 +28,21 @@ Fit = Callable[..., Iterator[train.Record]]
 
 
 class Page(anywidget.AnyWidget):
-    """Hidden: tells Python the page's theme and the chart's width in pixels, and names the sliders aloud."""
+    """Hidden: tells Python the page's theme, the chart's width in pixels and the last frame it has painted.
+
+    It also gives the sliders their names for screen readers.
+    """
 
     _esm = STATIC / "panel.js"
     _css = STATIC / "panel.css"
     dark = traitlets.Bool(False).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
+    sent = traitlets.Int(0).tag(sync=True)
+    painted = traitlets.Int(0).tag(sync=True)
+
+    def up_to_date(self) -> bool:
+        """Whether the page has painted what was sent last, or there is no page that looks."""
+        return self.width == 0 or self.painted >= self.sent
 
 
 class Curves:
@@ -113,7 +122,8 @@ class TrainingPanel:
         self._rows, self._signature, self._fit = (train, validation), signature, fit
         self._runs_folder, self._fingerprint, self._metric = runs_folder, fingerprint, METRIC[signature.task]
         self._lock = threading.RLock()
-        self._live = LiveRun(self._records, self._show)
+        self._page = Page().add_class("lab-hidden")
+        self._live = LiveRun(self._records, self._show, self._page.up_to_date)
         self.settings = Settings(config or suggest(train.count), train.count, jax.local_device_count())
         self._curves = Curves(self._metric)
         self.train_button = ipywidgets.Button(description="Train", button_style="primary", icon="play")
@@ -122,7 +132,6 @@ class TrainingPanel:
         self.progress = ipywidgets.FloatProgress(0, min=0, max=1).add_class("lab-progress")
         self.status = ipywidgets.HTML().add_class("lab-words")
         self.numbers = ipywidgets.HTML().add_class("lab-numbers")
-        self._page = Page().add_class("lab-hidden")
         self.train_button.on_click(lambda _: self.start())
         self.stop_button.on_click(lambda _: self.stop())
         self.settings.observe(self._changed)
@@ -207,6 +216,7 @@ class TrainingPanel:
             self.numbers.value = escape(numbers(moment, self._metric))
             if moment.last:
                 self._curves.draw(moment)
+                self._page.sent += 1
 
 
 def _bar_style(moment: Moment) -> str:

@@ -2,10 +2,12 @@
 
 One thread trains, so compilations never run at the same time: a new start stops the run before it, and of many starts
 in a row only the last one is carried out. While a run runs, a second thread shows it. Records that come faster than
-they can be shown overtake one another, and the last one is always shown.
+they can be shown overtake one another, and the last one is always shown. A page that is slow gets fewer frames, so
+that it never shows a queue of old ones.
 """
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from lab_kit.train import Record
 from lab_kit.training_plots import TITLES
 
 SECONDS_BETWEEN_FRAMES = 1 / 15
+SECONDS_FOR_A_FRAME = 1.0
+"""How long a page is waited for that has not yet shown the last frame; it may be hidden, or gone."""
 State = Literal["ready", "starting", "training", "stopping", "ended", "failed"]
 Records = Callable[[TrainConfig, Steering], Iterator[Record]]
 
@@ -100,15 +104,16 @@ class LiveRun:
       moment: the newest ``Moment``; may be read from any thread.
     """
 
-    def __init__(self, records: Records, show: Callable[[], None]) -> None:
+    def __init__(self, records: Records, show: Callable[[], None], shown: Callable[[], bool] = lambda: True) -> None:
         """Nothing runs yet.
 
         Args:
           records: starts a fit with a configuration and a steering.
           show: called from a thread when there is a newer ``moment``, at most once in ``SECONDS_BETWEEN_FRAMES``.
+          shown: whether what ``show`` sent last has arrived; the next frame waits for it.
         """
         self.moment = Moment()
-        self._records, self._show = records, show
+        self._records, self._show, self._shown = records, show, shown
         self._lock = threading.RLock()
         self._next: TrainConfig | None = None
         self._steering: Steering | None = None
@@ -171,7 +176,7 @@ class LiveRun:
                 known = before.last is not None and before.last.epoch >= 1
                 previous = before.history if known else before.previous
                 self.moment = Moment("starting", config, previous=previous)
-            with _conflated(self._show, SECONDS_BETWEEN_FRAMES) as changed:
+            with _conflated(self._show, self._shown) as changed:
                 changed()
                 try:
                     for record in self._records(config, steering):
@@ -200,8 +205,8 @@ class LiveRun:
 
 
 @contextmanager
-def _conflated(show: Callable[[], None], seconds: float) -> Iterator[Callable[[], None]]:
-    """Gives a function that asks for ``show`` in a thread: soon, at most once in ``seconds``, and once at the end."""
+def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+    """Gives a function that asks for ``show`` in a thread: soon, not before the last is ``shown``, and at the end."""
     asked, ended = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -209,7 +214,10 @@ def _conflated(show: Callable[[], None], seconds: float) -> Iterator[Callable[[]
             asked.wait()
             asked.clear()
             show()
-            ended.wait(seconds)
+            latest = time.monotonic() + SECONDS_FOR_A_FRAME
+            ended.wait(SECONDS_BETWEEN_FRAMES)
+            while not (shown() or ended.is_set() or time.monotonic() > latest):
+                ended.wait(0.01)
         show()
 
     thread = threading.Thread(target=work, name="lab-kit display", daemon=True)

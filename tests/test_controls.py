@@ -175,3 +175,15 @@ def test_the_theme_of_the_page_changes_the_chart(panel: TrainingPanel) -> None:
     assert panel._curves.widget.layout.template != light
     panel._page.width = 640
     assert panel._curves.widget.layout.width == 640
+
+
+def test_a_page_that_is_slow_gets_fewer_frames_and_the_last_one(panel: TrainingPanel) -> None:
+    page, sent = panel._page, []
+    page.observe(lambda change: sent.append(change["new"]), "sent")
+    page.width = 640  # a page looks, and never says that it has painted
+    panel.settings.controls["epochs"].value = 50
+    panel.train_button.click()
+    assert panel.wait(60)
+    assert len(panel.history) > 50
+    assert len(sent) < 20
+    assert panel._curves.widget.data[1].x[-1] == 50

@@ -1,5 +1,5 @@
-// Three things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), and
-// which label belongs to which slider (ipywidgets names none of them).
+// Four things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), what
+// it has painted, and which label belongs to which slider (ipywidgets names none of them).
 export default {
   render({ model, el }) {
     const theme = () => {
@@ -44,9 +44,14 @@ export default {
       if (place) { sized.observe(place); watchers.push(sized); }
       watch(document.body, theme, { attributeFilter: ["data-jp-theme-light"] });
     };
+    const paint = () => requestAnimationFrame(() => {
+      model.set("painted", model.get("sent"));
+      model.save_changes();
+    });
+    model.on("change:sent", paint);
     const waiting = setInterval(() => {
       if (el.isConnected) { clearInterval(waiting); start(); }
     }, 50);
-    return () => { clearInterval(waiting); watchers.forEach((watcher) => watcher.disconnect()); };
+    return () => { clearInterval(waiting); model.off("change:sent", paint); watchers.forEach((watcher) => watcher.disconnect()); };
   },
 };

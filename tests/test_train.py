@@ -312,7 +312,7 @@ def test_no_rows_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("task", "metric", "least"),
-    [("binary", "accuracy", 0.9), ("multiclass", "accuracy", 0.8), ("regression", "r2", 0.9)],
+    [("binary", "accuracy", 0.85), ("multiclass", "accuracy", 0.7), ("regression", "r2", 0.9)],
 )
 def test_an_easy_problem_is_learnt(task: Task, metric: str, least: float) -> None:
     config = replace(CONFIG, epochs=25, dropout=0.0)

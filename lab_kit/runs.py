@@ -92,9 +92,9 @@ def keep(records: Iterable[Record], folder: Path, config: TrainConfig, fingerpri
 
 
 def new_folder(folder: Path) -> Path:
-    """A name for a new run below a folder: date and time, and a number when that is taken."""
+    """A name for a new run below a folder: date and time, and a number when that is taken; names sort by age."""
     stem = time.strftime("%Y-%m-%d-%H%M%S")
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    names = [stem, *(f"{stem}-{number:03}" for number in range(2, 1000))]
     return next(folder / name for name in names if not (folder / name).exists())
 
 
@@ -119,11 +119,11 @@ def load(folder: Path) -> Run:
 
 def latest(folder: Path, fingerprint: str) -> Path | None:
     """The newest run that ended well and learnt from rows with this fingerprint; None if there is none."""
-    found = [
-        path.parent
-        for path in sorted(folder.glob("*/outcome.json"))
-        if read_json(path)["learnt"]
-        and not read_json(path)["outcome"].startswith("diverged")
-        and read_json(path.parent / "config.json")["fingerprint"] == fingerprint
-    ]
-    return found[-1] if found else None
+    for path in sorted(folder.glob("*/outcome.json"), reverse=True):
+        try:
+            ended, about = read_json(path), read_json(path.with_name("config.json"))
+        except LabError:
+            continue  # a damaged run says so when it is loaded by name; it does not hide the older ones
+        if ended["learnt"] and not ended["outcome"].startswith("diverged") and about["fingerprint"] == fingerprint:
+            return path.parent
+    return None

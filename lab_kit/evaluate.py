@@ -111,7 +111,12 @@ def scores(target: Array, probability: np.ndarray, threshold: float) -> Scores:
 
 
 def choose_threshold(target: Array, probability: np.ndarray) -> float:
-    """The threshold with the highest F1 on the given rows, which must be validation rows, never test rows."""
+    """The threshold with the highest F1 on the given rows, which must be validation rows, never test rows.
+
+    Without a positive row every threshold has the same F1, and it is 0.5.
+    """
+    if not (np.asarray(target) > 0.5).any():
+        return 0.5
     precision, recall, thresholds = metrics.precision_recall_curve(np.asarray(target), probability)
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from lab_kit import clean, features
 from lab_kit.arrays import Array
@@ -22,7 +23,7 @@ from lab_kit.encoder import Encoder
 from lab_kit.evaluate import predict
 from lab_kit.model import Network
 from lab_kit.schema import DatasetCard, LabError, first_line
-from lab_kit.store import fingerprint, read_json, write_json
+from lab_kit.store import fingerprint, read_json, replace_folder, write_json
 from lab_kit.weights import network_from, read_weights, write_weights
 
 FORMAT = 1
@@ -66,7 +67,9 @@ class Bundle:
         Raises:
           LabError: a column is missing, or a value cannot be used; says which.
         """
-        cleaned = clean.apply_to_new(self.plan, frame.drop(self.card.target.column, strict=False).lazy())
+        inputs = (*self.encoder.categorical_names, *(column.name for column in self.encoder.numeric))
+        plan = clean.needed_for(inputs, self.plan)
+        cleaned = clean.apply_to_new(plan, frame.drop(self.card.target.column, strict=False).lazy())
         rows = features.encode_new(self.encoder, cleaned, self.card.new_rows)
         found = predict(self.network, self.weights, rows)
         labels = self.encoder.labels
@@ -82,25 +85,33 @@ class Bundle:
 
 
 def save(bundle: Bundle, folder: Path) -> None:
-    """Writes a bundle, whole or not at all: to a temporary folder beside, then renamed; an older bundle is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    """Writes a bundle, whole or not at all: to a temporary folder beside, then renamed; an older bundle is replaced.
+
+    Raises:
+      LabError: the folder cannot be written; an older bundle is still there then.
+    """
     try:
-        (work / "card.json").write_text(bundle.card.model_dump_json(indent=1, by_alias=True), "utf-8")
-        (work / "cleaning.json").write_text(bundle.plan.to_json(), "utf-8")
-        (work / "encoder.json").write_text(bundle.encoder.to_json(), "utf-8")
-        write_json(work / "network.json", asdict(bundle.network) | {"threshold": bundle.threshold})
-        write_weights(work / "weights.safetensors", bundle.network, np.asarray(bundle.weights))
-        libraries = {name: version(name) for name in ("lab-kit", "jax", "flax", "polars", "numpy")}
-        sums = {name: fingerprint(work / name) for name in _FILES}
-        made = {"format": FORMAT, "files": sums, "python": platform.python_version(), "versions": libraries}
-        write_json(work / "bundle.json", made)
-        os.chmod(work, 0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(work, folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            _write(bundle, work)
+            replace_folder(work, folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise LabError(f"The bundle {folder} cannot be written: {first_line(error)}.") from None
+
+
+def _write(bundle: Bundle, work: Path) -> None:
+    (work / "card.json").write_text(bundle.card.model_dump_json(indent=1, by_alias=True), "utf-8")
+    (work / "cleaning.json").write_text(bundle.plan.to_json(), "utf-8")
+    (work / "encoder.json").write_text(bundle.encoder.to_json(), "utf-8")
+    write_json(work / "network.json", asdict(bundle.network) | {"threshold": bundle.threshold})
+    write_weights(work / "weights.safetensors", bundle.network, np.asarray(bundle.weights))
+    libraries = {name: version(name) for name in ("lab-kit", "jax", "flax", "polars", "numpy")}
+    sums = {name: fingerprint(work / name) for name in _FILES}
+    made = {"format": FORMAT, "files": sums, "python": platform.python_version(), "versions": libraries}
+    write_json(work / "bundle.json", made)
 
 
 def load(folder: Path | str) -> Bundle:
@@ -113,12 +124,14 @@ def load(folder: Path | str) -> Bundle:
     if not (folder / "bundle.json").is_file():
         raise LabError(f"{folder} is not a bundle: it has no bundle.json. `lab-kit train` and notebook 08 write one.")
     made = read_json(folder / "bundle.json")
-    if made["format"] > FORMAT:
-        raise LabError(
-            f"The bundle {folder} was written by a newer Lab Kit ({made['versions']['lab-kit']}); update yours."
-        )
-    for name, expected in made["files"].items():
-        if fingerprint(folder / name) != expected:
+    try:
+        written, newer, sums = made["versions"]["lab-kit"], made["format"] > FORMAT, dict(made["files"])
+    except (KeyError, TypeError, ValueError):
+        raise LabError(f"The file {folder / 'bundle.json'} is damaged; save the bundle again.") from None
+    if newer:
+        raise LabError(f"The bundle {folder} was written by a newer Lab Kit ({written}); update yours.")
+    for name in _FILES:
+        if fingerprint(folder / name) != sums.get(name):
             raise LabError(f"The file {folder / name} is damaged: its sha256 is not the one in bundle.json.")
     network_data = read_json(folder / "network.json")
     network = network_from(network_data)
@@ -172,5 +185,8 @@ def write_rows(frame: pl.DataFrame, path: Path) -> None:
         else:
             frame.write_parquet(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        raise LabError(f"The output {path} cannot be written: {error.strerror or error}.") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise LabError(f"The output {path} cannot be written: {reason}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)

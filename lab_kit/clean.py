@@ -6,7 +6,8 @@ they are applied to new rows as well. Applying a plan to a table that it has cle
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
@@ -155,6 +156,28 @@ def apply_to_new(plan: Plan, frame: pl.LazyFrame) -> pl.LazyFrame:
         if not removes_rows(fitted):
             frame = apply_step(fitted, frame)
     return frame
+
+
+def needed_for(columns: Iterable[str], plan: Plan) -> Plan:
+    """The part of a plan that new rows need for some columns: they may lack everything else, as what is known later.
+
+    Args:
+      columns: names of columns of the cleaned table.
+      plan: the whole plan.
+
+    Returns:
+      A plan of the steps on cells that these columns come from.
+    """
+    wanted, kept = set(columns), list[FittedStep]()
+    for fitted in reversed(plan.steps):
+        places = [k for k, name in enumerate(fitted.columns) if name in wanted]
+        if removes_rows(fitted) or not places:
+            continue
+        if isinstance(fitted.step, Derive):
+            wanted.update(roots(fitted.step.sql))
+        constants = tuple(fitted.constants[k] for k in places) if fitted.constants else ()
+        kept.append(replace(fitted, columns=tuple(fitted.columns[k] for k in places), constants=constants))
+    return Plan(tuple(reversed(kept)), tuple(pair for pair in plan.kinds if pair[0] in wanted))
 
 
 def ledger(plan: Plan, frame: pl.LazyFrame) -> pl.DataFrame:

@@ -82,7 +82,7 @@ def write_shards(
         pairs = tuple((name, str(dtype)) for name, dtype in schema.items())
         manifest = Manifest(tuple(shards), sum(shard.rows for shard in shards), pairs, fingerprint)
         write_json(work / MANIFEST, asdict(manifest))
-        _replace_folder(work, folder)
+        replace_folder(work, folder)
     except pl.exceptions.PolarsError as error:
         raise LabError(f"The table for {folder} cannot be computed: {first_line(error)}.") from None
     except OSError as error:
@@ -185,22 +185,34 @@ def read_json(path: Path | str) -> Any:
         raise LabError(f"The file {path} is damaged: it is not JSON; build it again.") from None
 
 
+def replace_folder(work: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an old one, which stays if that fails.
+
+    A folder cannot be renamed over one that has files, so the old one is moved aside first.
+
+    Args:
+      work: from ``tempfile.mkdtemp``, beside ``folder``.
+      folder: where it goes; may exist.
+    """
+    os.chmod(work, 0o755)  # mkdtemp allows nobody else to read it
+    if not folder.exists():
+        os.replace(work, folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    os.replace(folder, aside / "replaced")
+    try:
+        os.replace(work, folder)
+    except OSError:
+        os.replace(aside / "replaced", folder)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _write_shard(table: pl.DataFrame, folder: Path, number: int) -> Shard:
     path = folder / f"{number:05d}.parquet"
     table.write_parquet(path)
     return Shard(path.name, table.height, _sha256(path))
-
-
-def _replace_folder(work: Path, folder: Path) -> None:
-    """Put a finished folder in the place of an old one; a folder cannot be renamed over one that has files."""
-    os.chmod(work, 0o755)  # mkdtemp allows nobody else to read it
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        os.replace(folder, old / "replaced")
-        os.replace(work, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(work, folder)
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -73,7 +74,7 @@ def report(
             notebooks,
             progress=lambda message, share: bar.update(task, description=message, completed=share),
         )
-    screen.print(f"The report is {file}", soft_wrap=True)
+    screen.print(f"The report is {file}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -137,7 +138,7 @@ def train(
     table = Table("epoch", *(name for name in best if name.startswith("validation_")), title=f"Best epoch ({outcome})")
     table.add_row(f"{best['epoch']:.0f}", *(f"{best[name]:.4f}" for name in best if name.startswith("validation_")))
     screen.print(table)
-    screen.print(f"The run is {folder}\nThe bundle is {workspace.bundled(data, run)}", soft_wrap=True)
+    screen.print(f"The run is {folder}\nThe bundle is {workspace.bundled(data, run)}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -159,7 +160,7 @@ def predict(
         if twice:
             raise LabError(f"{input} has a column {twice[0]!r} already, where the prediction would go; rename it.")
         write_rows(rows.hstack(found), output)
-    screen.print(f"{found.height:,} predictions are in {output}", soft_wrap=True)
+    screen.print(f"{found.height:,} predictions are in {output}", soft_wrap=True, markup=False)
 
 
 @app.command("datasets")
@@ -169,7 +170,7 @@ def list_datasets() -> None:
 
     table = Table("dataset", "task", "question", "licence")
     for name, card in datasets.catalog().items():
-        table.add_row(name, card.task, card.question, card.license)
+        table.add_row(name, card.task, escape(card.question), escape(card.license))
     screen.print(table)
 
 
@@ -192,5 +193,5 @@ def main() -> None:
     try:
         app()
     except LabError as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(str(error), style="red", soft_wrap=True, highlight=False, markup=False)
         sys.exit(1)

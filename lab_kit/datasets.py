@@ -1,6 +1,7 @@
 """From a dataset card to a lazy table: the catalog, the sources, and the checks that need the data."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,8 @@ from lab_kit.schema import (
     load_card,
 )
 
-DATASETS_FOLDER = Path(__file__).resolve().parent.parent / "datasets"
+DATASETS_FOLDER = Path(os.environ.get("LAB_KIT_DATASETS", Path(__file__).resolve().parent.parent / "datasets"))
+"""Where the cards are; the environment variable LAB_KIT_DATASETS names another place."""
 
 
 def catalog(folder: Path | str = DATASETS_FOLDER) -> dict[str, DatasetCard]:

@@ -1,0 +1,104 @@
+"""The command as a user meets it; ``test_journey`` has the way from training to a prediction."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab_kit import cli, datasets, workspace
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: its exit status, standard output and standard error."""
+    monkeypatch.setattr(workspace, "WORKSPACE", tmp_path / "workspace")
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def act(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lab-kit", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return act
+
+
+def test_help_names_each_command_and_option(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    for command in ("lab", "report", "train", "predict", "datasets"):
+        assert f" {command} " in out
+        status, page, _ = run(command, "--help")
+        assert (status, "Usage" in page) == (0, True)
+    _, page, _ = run("train", "--help")
+    for option in ("hidden", "learning-rate", "momentum", "weight-decay", "dropout", "batch-size", "epochs", "seed"):
+        assert f"--{option}" in page
+
+
+def test_the_datasets_are_listed_with_what_they_ask(run: Run) -> None:
+    status, out, _ = run("datasets")
+    assert status == 0
+    for name, card in datasets.catalog().items():
+        assert name in out
+        assert card.task in out
+    assert sum(name in out for name in ("diabetes", "digits", "flights", "health")) == 4
+
+
+def test_an_unknown_command_or_option_is_a_usage_error_without_traceback(run: Run) -> None:
+    for arguments in (["fly"], ["train", "--speed", "3"], ["train", "--epochs", "many"], ["predict"]):
+        status, _, err = run(*arguments)
+        assert status == 2
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["a[b].csv", "a[red].csv", "a[/red].csv", "[bold]"])
+def test_brackets_in_a_name_are_shown_as_they_are(run: Run, tmp_path: Path, name: str) -> None:
+    status, _, err = run("predict", tmp_path / name, "rows.csv", "-o", "out.csv")
+    assert status == 1
+    assert f"{tmp_path / name} is not a bundle" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("hidden", ["wide", "64;32", "64,-1", "0", "1.5"])
+def test_widths_that_are_none_are_one_sentence(run: Run, hidden: str) -> None:
+    status, _, err = run("train", "--dataset", "diabetes", f"--hidden={hidden}")
+    assert status == 1
+    assert "hidden" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_cards_of_ones_own_and_a_damaged_file_in_a_new_process(tmp_path: Path) -> None:
+    folder = tmp_path / "datasets"
+    shutil.copytree(datasets.DATASETS_FOLDER, folder)
+    (folder / "digits.toml").unlink()
+    planes = folder / "flights" / "planes.csv.zst"
+    data = bytearray(planes.read_bytes())
+    data[len(data) // 2] ^= 1
+    planes.write_bytes(data)
+    places = {"LAB_KIT_DATASETS": str(folder), "LAB_KIT_WORKSPACE": str(tmp_path / "workspace"), "COLUMNS": "300"}
+
+    def lab_kit(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lab_kit", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | places, check=False)
+
+    listed = lab_kit("datasets")
+    assert listed.returncode == 0
+    assert "flights" in listed.stdout
+    assert "digits" not in listed.stdout
+    done = lab_kit("train")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert str(planes) in done.stderr
+    assert "sha256" in done.stderr
+    assert not list((tmp_path / "workspace").rglob("*.parquet"))

@@ -17,13 +17,16 @@ from lab_kit import __version__, bundle, clean, datasets, evaluate, features, ru
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig, suggest
 from lab_kit.encoder import Encoder
-from lab_kit.schema import DatasetCard, TableSource
+from lab_kit.schema import DatasetCard, LabError, TableSource
 from lab_kit.train import Record, fit
 
 Split = Literal["train", "validation", "test"]
 
 WORKSPACE = Path(os.environ.get("LAB_KIT_WORKSPACE", Path(__file__).parent.parent / "workspace"))
 """Where everything computed lands; the environment variable LAB_KIT_WORKSPACE names another place."""
+
+STAMP = "stamp.json"
+"""Says what a stage was built from, and the sha256 of what was built; without it the stage is built again."""
 
 
 class Cleaned(NamedTuple):
@@ -83,8 +86,8 @@ def cleaned(card: DatasetCard, root: Path | None = None, say: Callable[[str], No
     """
     place = folder(card, root) / "clean"
     current = store.fingerprint(__version__, card.hash(), *_own_file(card))
-    plan_file, ledger_file = place / "plan.json", place / "ledger.parquet"
-    if not (store.is_current(place, current) and plan_file.is_file() and ledger_file.is_file()):
+    files = plan_file, ledger_file = place / "plan.json", place / "ledger.parquet"
+    if not (store.is_current(place, current) and _is_whole(place, current, files)):
         say(f"Cleaning {card.name} with the steps of its card ...")
         rows = features.split_rows(datasets.scan(card), card)
         datasets.check_target(card, rows)
@@ -93,6 +96,7 @@ def cleaned(card: DatasetCard, root: Path | None = None, say: Callable[[str], No
         store.write_shards(clean.apply(plan, rows), place, fingerprint=current)
         ledger.write_parquet(ledger_file)
         plan_file.write_text(plan.to_json(), "utf-8")
+        store.write_json(place / STAMP, store.fingerprint(current, *files))
     plan = clean.Plan.from_json(plan_file.read_text("utf-8"))
     return Cleaned(store.read(place), plan, pl.read_parquet(ledger_file), current)
 
@@ -107,11 +111,11 @@ def prepared(card: DatasetCard, root: Path | None = None, say: Callable[[str], N
     """
     table = cleaned(card, root, say)
     place = folder(card, root) / "features"
-    arrays_file, encoder_file, stamp = (place / name for name in ("rows.safetensors", "encoder.json", "stamp.json"))
-    if not (stamp.is_file() and store.read_json(stamp) == table.fingerprint and arrays_file.is_file()):
+    files = arrays_file, encoder_file = place / "rows.safetensors", place / "encoder.json"
+    if not _is_whole(place, table.fingerprint, files):
         say(f"Encoding {card.name}: statistics from the training rows alone ...")
         place.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)  # written last: without it the stage is built again
+        (place / STAMP).unlink(missing_ok=True)
         encoder = features.fit_encoder(table.frame.filter(pl.col("split") == "train"), card)
         encoder_file.write_text(encoder.to_json(), "utf-8")
         save_file(
@@ -122,7 +126,7 @@ def prepared(card: DatasetCard, root: Path | None = None, say: Callable[[str], N
             },
             arrays_file,
         )
-        store.write_json(stamp, table.fingerprint)
+        store.write_json(place / STAMP, store.fingerprint(table.fingerprint, *files))
     encoder = Encoder.from_json(encoder_file.read_text("utf-8"))
     arrays = load_file(arrays_file)
     rows = {split: Rows(*(arrays[f"{split}.{name}"] for name in Rows._fields)) for split in features.SPLITS}
@@ -181,6 +185,14 @@ def bundled(data: Prepared, run: runs.Run, root: Path | None = None) -> Path:
     place = folder(data.card, root) / "bundle"
     bundle.save(made, place)
     return place
+
+
+def _is_whole(place: Path, current: str, files: tuple[Path, ...]) -> bool:
+    """Whether the stamp, which is written last, is of these inputs and of these files, byte for byte."""
+    try:
+        return bool(store.read_json(place / STAMP) == store.fingerprint(current, *files))
+    except LabError:
+        return False
 
 
 def _encoded(encoder: Encoder, frame: pl.LazyFrame, split: str) -> Rows:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from lab_kit import bundle as bundles
-from lab_kit import cli, datasets, report, workspace
+from lab_kit import cli, datasets, report, store, workspace
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -94,7 +94,7 @@ def test_no_test_row_touched_the_model_on_flights(flights: Path) -> None:
     place = flights / "flights"
     card = datasets.card("flights")
     cleaned = (
-        pl.scan_parquet(place / "clean" / "*.parquet")
+        store.read(place / "clean")
         .group_by("split")
         .agg(pl.col("time_hour").min().alias("first"), pl.col("time_hour").max().alias("last"))
         .collect()

@@ -292,7 +292,8 @@ def _category(name: str, counts: pl.Series, schema: pl.Schema, min_rows: int) ->
 
 def _classes(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
     name, labels = card.target.column, card.target.labels
-    found = counts.struct.unnest().drop_nulls(name).sort(name)[name].cast(pl.String).to_list()
+    values = counts.struct.unnest().drop_nulls(name).sort(name)[name]
+    found = values.cast(pl.String).to_list()
     if len(found) < 2:
         raise LabError(
             f"The training rows of the dataset {card.name!r} show "
@@ -303,6 +304,13 @@ def _classes(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tup
         raise LabError(f"The target column {name!r} has {len(found)} classes, but the task is binary.")
     if labels and set(found) <= set(labels):
         return labels, labels
+    if labels and not (
+        values.dtype.is_numeric() or values.dtype == pl.Boolean
+    ):  # 0 and 1 have an order, texts have none
+        raise LabError(
+            f"The target column {name!r} holds {', '.join(map(repr, found))}, and the card's labels are "
+            f"{', '.join(map(repr, labels))}: the labels of texts are those texts, for a yes/no question the negative first."
+        )
     if labels and len(labels) != len(found):
         raise LabError(f"The target column {name!r} has {len(found)} classes, the card {len(labels)} labels.")
     return tuple(found), labels or tuple(found)

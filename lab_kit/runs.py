@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,12 @@ def keep(records: Iterable[Record], folder: Path, config: TrainConfig, fingerpri
       config: of the fit.
       fingerprint: of the rows it learns from, so that a later stage knows whether the run still fits them.
     """
+    records = iter(records)
+    first = next(records)  # a configuration that cannot run says so here, before there is a folder
     folder.mkdir(parents=True)
     learnt = False
     with (folder / "history.jsonl").open("w", encoding="utf-8") as lines:
-        for record in records:
+        for record in chain([first], records):
             if record.step == 0:
                 about = {"config": asdict(config), "network": asdict(record.network), "fingerprint": fingerprint}
                 write_json(folder / "config.json", about)

@@ -23,6 +23,7 @@ def write_weights(path: Path, network: Network, weights: np.ndarray) -> None:
     """Writes weights by name (safetensors: arrays only, no code), under a temporary name first."""
     temporary = path.with_name(f".{path.name}")
     save_file({name: np.ascontiguousarray(part) for name, part in network.named(weights).items()}, temporary)
+    os.chmod(temporary, 0o644)  # for a colleague too
     os.replace(temporary, path)
 
 

@@ -202,3 +202,10 @@ def test_flights_are_split_at_local_midnight() -> None:
         assert (months.min(), months.max()) == (low, high)
     with pytest.raises(LabError, match="split by the column 'time_hour', which is not in the table"):
         features.split_rows(table.lazy().drop("time_hour"), found)
+
+
+def test_labels_that_are_not_the_texts_of_the_target_are_refused() -> None:
+    card = datasets.card("health")
+    wrong = card.model_copy(update={"target": card.target.model_copy(update={"labels": ("well", "ill")})})
+    with pytest.raises(LabError, match=r"holds benign, malignant.*labels are well, ill"):
+        features.fit_encoder(datasets.scan(card), wrong)

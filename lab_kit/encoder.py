@@ -3,8 +3,10 @@
 import json
 from dataclasses import asdict, dataclass
 
+import polars as pl
+
 from lab_kit.arrays import Signature, Task
-from lab_kit.schema import LabError
+from lab_kit.schema import DatasetCard, LabError
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,30 @@ class Encoder:
             return cls(**data)
         except (ValueError, KeyError, TypeError):
             raise LabError("This is not the JSON of an encoder; fit the encoder again.") from None
+
+
+def classes_of(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes of a target as text in the order of their index, and their labels, from the counts of its values.
+
+    Raises:
+      LabError: there are not two or more classes, or the card's labels do not fit them.
+    """
+    name, labels = card.target.column, card.target.labels
+    values = counts.struct.unnest().drop_nulls(name).sort(name)[name]
+    found = values.cast(pl.String).to_list()
+    if len(found) < 2:
+        raise LabError(
+            f"The training rows of the dataset {card.name!r} show "
+            f"{f'only the class {found[0]!r}' if found else 'no class'} in the target column {name!r}, "
+            "so there is nothing to learn; check the split."
+        )
+    if card.task == "binary" and len(found) > 2:
+        raise LabError(f"The target column {name!r} has {len(found)} classes, but the task is binary.")
+    if labels and set(found) <= set(labels):
+        return labels, labels
+    if labels and values.dtype == pl.String:  # texts have no order to pair them by
+        what = f"The target column {name!r} holds {', '.join(found)}, and the card's labels are {', '.join(labels)}"
+        raise LabError(f"{what}: give its own values as labels, for a yes/no question the negative one first.")
+    if labels and len(labels) != len(found):
+        raise LabError(f"The target column {name!r} has {len(found)} classes, the card {len(labels)} labels.")
+    return tuple(found), labels or tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from lab_kit.arrays import Rows
-from lab_kit.encoder import CategoricalColumn, NumericColumn
+from lab_kit.encoder import CategoricalColumn, NumericColumn, classes_of
 from lab_kit.encoder import Encoder as Encoder
 from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit
 from lab_kit.steps import collect
@@ -131,7 +131,7 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
     categorical = tuple(
         _category(name, summary[f"counts {name}"][0], schema, card.columns[name].min_rows) for name in card.categorical
     )
-    classes, labels = ((), ()) if card.task == "regression" else _classes(summary[f"counts {target}"][0], card)
+    classes, labels = ((), ()) if card.task == "regression" else classes_of(summary[f"counts {target}"][0], card)
     mean, std = scales.get("target value", (0.0, 1.0))
     return Encoder(card.task, numeric, categorical, target, classes, labels, mean, std)
 
@@ -288,32 +288,6 @@ def _category(name: str, counts: pl.Series, schema: pl.Schema, min_rows: int) ->
         tuple(known.filter(pl.col("count") < min_rows)[name].to_list()),
         table.height > known.height,
     )
-
-
-def _classes(counts: pl.Series, card: DatasetCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    name, labels = card.target.column, card.target.labels
-    values = counts.struct.unnest().drop_nulls(name).sort(name)[name]
-    found = values.cast(pl.String).to_list()
-    if len(found) < 2:
-        raise LabError(
-            f"The training rows of the dataset {card.name!r} show "
-            f"{f'only the class {found[0]!r}' if found else 'no class'} in the target column {name!r}, "
-            "so there is nothing to learn; check the split."
-        )
-    if card.task == "binary" and len(found) > 2:
-        raise LabError(f"The target column {name!r} has {len(found)} classes, but the task is binary.")
-    if labels and set(found) <= set(labels):
-        return labels, labels
-    if labels and not (
-        values.dtype.is_numeric() or values.dtype == pl.Boolean
-    ):  # 0 and 1 have an order, texts have none
-        raise LabError(
-            f"The target column {name!r} holds {', '.join(map(repr, found))}, and the card's labels are "
-            f"{', '.join(map(repr, labels))}: the labels of texts are those texts, for a yes/no question the negative first."
-        )
-    if labels and len(labels) != len(found):
-        raise LabError(f"The target column {name!r} has {len(found)} classes, the card {len(labels)} labels.")
-    return tuple(found), labels or tuple(found)
 
 
 def _slots(column: CategoricalColumn, schema: pl.Schema) -> pl.Expr:

@@ -52,6 +52,16 @@ class Bundle:
     weights: Array
     threshold: float = 0.5
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the columns of the cleaned table that the network sees."""
+        return (*self.encoder.categorical_names, *(column.name for column in self.encoder.numeric))
+
+    def without_values(self, frame: pl.DataFrame) -> list[str]:
+        """The columns that predictions come from and that hold nothing but nulls: each cell of them is filled."""
+        needed = {*self.inputs, *(name for name, _ in clean.needed_for(self.inputs, self.plan).kinds)}
+        return [name for name in frame.columns if name in needed and frame[name].null_count() == frame.height > 0]
+
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Predicts new rows, one at a time in effect: a row's prediction depends on that row alone.
 
@@ -67,8 +77,7 @@ class Bundle:
         Raises:
           LabError: a column is missing, or a value cannot be used; says which.
         """
-        inputs = (*self.encoder.categorical_names, *(column.name for column in self.encoder.numeric))
-        plan = clean.needed_for(inputs, self.plan)
+        plan = clean.needed_for(self.inputs, self.plan)
         cleaned = clean.apply_to_new(plan, frame.drop(self.card.target.column, strict=False).lazy())
         rows = features.encode_new(self.encoder, cleaned, self.card.new_rows)
         found = predict(self.network, self.weights, rows)
@@ -153,31 +162,52 @@ def read_rows(path: Path, card: DatasetCard) -> pl.DataFrame:
     """New rows out of a file. CSV values stay text here; ``predict`` reads them as what they were in training.
 
     Args:
-      path: a CSV file, compressed or not, or a Parquet file (``.parquet``).
+      path: a CSV file (``.tsv``: with tabs), compressed or not, or a Parquet file (``.parquet``).
       card: of the bundle; says which texts stand for a missing value.
 
     Raises:
-      LabError: the file is missing, or is not such a table.
+      LabError: the file is missing, is not such a table, or has no rows.
     """
+    if path.is_dir():
+        raise LabError(f"The input {path} is a folder; give one CSV or Parquet file.")
     nulls = ["", *getattr(card.source, "null_values", ())]
+    separator = "\t" if ".tsv" in path.suffixes else ","
     try:
+        # A name is a name: without glob=False Polars takes brackets and stars in it for a pattern.
         if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        return pl.read_csv(path, infer_schema=False, null_values=nulls)
+            rows = pl.read_parquet(path, glob=False)
+        else:
+            rows = pl.read_csv(path, infer_schema=False, null_values=nulls, separator=separator, glob=False)
     except OSError as error:
         raise LabError(f"The file {path} cannot be read: {error.strerror or 'there is no such file'}.") from None
     except pl.exceptions.PolarsError as error:
         raise LabError(f"The file {path} is not a table that can be read: {first_line(error)}.") from None
+    if not rows.height:
+        raise LabError(f"The file {path} has names of columns but no rows, so there is nothing to predict.")
+    return rows
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that ``write_rows`` could not write, before the work is done.
+
+    Raises:
+      LabError: its name ends neither in .csv nor in .parquet, its folder is missing, or it is a folder.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        raise LabError(f"The output {path} must end in .csv or .parquet.")
+    if not path.parent.is_dir():
+        raise LabError(f"The output {path} cannot be written: there is no folder {path.parent}; make it first.")
+    if path.is_dir():
+        raise LabError(f"The output {path} cannot be written: it is a folder; give the name of a file.")
 
 
 def write_rows(frame: pl.DataFrame, path: Path) -> None:
     """Writes a table as CSV or Parquet, by the end of its name; whole or not at all.
 
     Raises:
-      LabError: the name ends otherwise, or the file cannot be written.
+      LabError: as ``check_output``, or the file cannot be written.
     """
-    if path.suffix not in (".csv", ".parquet"):
-        raise LabError(f"The output {path} must end in .csv or .parquet.")
+    check_output(path)
     temporary = path.with_name(f".{path.name}")
     try:
         if path.suffix == ".csv":

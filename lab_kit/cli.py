@@ -2,22 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lab_kit.schema import LabError
-
-if TYPE_CHECKING:  # a command imports what it needs, so that --help is at once
-    from lab_kit.train import Record
+from lab_kit.screen import bar, screen, status
+from lab_kit.train_command import train
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -28,8 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-screen = Console()
-
 Dataset = Annotated[str, typer.Option(help="Name of a dataset; `lab-kit datasets` lists them.")]
 
 
@@ -46,6 +40,41 @@ def lab(
         arguments.append("--allow-root")  # in a container everybody is root; it listens on loopback, with a token
     environment = os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(_configuration())}
     os.execve(sys.executable, arguments, environment)
+
+
+@app.command("app")
+def serve_app(
+    notebook: Annotated[
+        str | None, typer.Argument(help="Name of one notebook, such as 04_train; all of them when not given.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port.")] = 8866,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own asks for a token, which is printed.")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Serve the notebooks as an app without code: each visitor has a kernel of their own."""
+    if find_spec("voila") is None:
+        raise LabError("The app is served by Voila, which is not installed: pip install 'lab-kit[app]'.")
+    place = REPOSITORY / "notebooks"
+    if notebook is not None:
+        place = place / f"{notebook.removesuffix('.ipynb')}.ipynb"
+        if not place.is_file():
+            names = ", ".join(path.stem for path in sorted(place.parent.glob("[0-9]*.ipynb")))
+            raise LabError(f"There is no notebook {notebook!r}: choose one of {names}.")
+    arguments = [
+        *(sys.executable, "-m", "voila", str(place), f"--port={port}", f"--Voila.ip={host}", "--template=lab-kit"),
+        "--VoilaConfiguration.classic_tree=True",  # a plain list of links
+        "--MappingKernelManager.cull_idle_timeout=600",  # a visitor who has gone leaves no kernel behind
+        "--MappingKernelManager.cull_interval=60",
+    ]
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        arguments.append("--token")
+    if not browser:
+        arguments.append("--no-browser")
+    given = os.environ.get("JUPYTER_PATH")
+    path = os.pathsep.join([str(REPOSITORY / "jupyter"), *([given] if given else [])])
+    os.execve(sys.executable, arguments, os.environ | {"JUPYTER_PATH": path})
 
 
 def _configuration() -> list[str]:
@@ -66,79 +95,18 @@ def report(
 
     card = datasets.card(dataset)
     notebooks = sorted((REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
-    with _bar() as bar:
-        task = bar.add_task("starting", total=1.0)
+    with bar() as shown:
+        task = shown.add_task("starting", total=1.0)
         file = build_report(
             dataset,
             out or workspace.folder(card) / "reports",
             notebooks,
-            progress=lambda message, share: bar.update(task, description=message, completed=share),
+            progress=lambda message, share: shown.update(task, description=message, completed=share),
         )
     screen.print(f"The report is {file}", soft_wrap=True, markup=False)
 
 
-@app.command()
-def train(
-    dataset: Dataset = "flights",
-    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers, such as 128,64.")] = None,
-    activation: Annotated[str | None, typer.Option(help="sigmoid, relu or tanh.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="'gradient descent', sgd, momentum, adagrad or adam.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Above 0.")] = None,
-    momentum: Annotated[float | None, typer.Option(help="From 0 to below 1.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="0 or more.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="From 0 to below 1.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows a step, over all devices together.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better validation loss.")
-    ] = None,
-    devices: Annotated[int | None, typer.Option(help="Local devices to train on.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of initial weights, row order and dropout.")] = None,
-) -> None:
-    """Train on a dataset and save the model as a bundle. What is not given suits the table's size."""
-    from lab_kit import datasets, runs, workspace
-    from lab_kit import devices as local_devices
-    from lab_kit.config import suggest
-
-    card = datasets.card(dataset)
-    local_devices.start(cache=workspace.WORKSPACE / "compiled")
-    with screen.status("Preparing the rows ..."):
-        data = workspace.prepared(card, say=lambda line: screen.print(line, style="dim"))
-    given: dict[str, Any] = {
-        "hidden": None if hidden is None else _widths(hidden),
-        "activation": activation,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "dropout": dropout,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "patience": patience,
-        "devices": devices,
-        "seed": seed,
-    }
-    config = replace(suggest(data.train.count), **{name: value for name, value in given.items() if value is not None})
-    outcome = ""
-    with _bar() as bar:
-        task = bar.add_task("training", total=float(config.epochs))
-
-        def watch(record: "Record") -> None:
-            nonlocal outcome
-            loss = (record.validation or {}).get("loss")
-            words = None if loss is None else f"validation loss {loss:.4f}"
-            bar.update(task, completed=record.epoch, description=words)
-            outcome = record.outcome or outcome
-
-        folder = workspace.train(data, config, watch=watch)
-    if outcome.startswith("diverged"):
-        raise LabError(f"The run {outcome}.")
-    run = runs.load(folder)
-    best = run.history.filter("best").tail(1).to_dicts()[0]
-    table = Table("epoch", *(name for name in best if name.startswith("validation_")), title=f"Best epoch ({outcome})")
-    table.add_row(f"{best['epoch']:.0f}", *(f"{best[name]:.4f}" for name in best if name.startswith("validation_")))
-    screen.print(table)
-    screen.print(f"The run is {folder}\nThe bundle is {workspace.bundled(data, run)}", soft_wrap=True, markup=False)
+app.command()(train)
 
 
 @app.command()
@@ -150,9 +118,10 @@ def predict(
     ],
 ) -> None:
     """Predict new rows with a saved model."""
-    from lab_kit.bundle import load, read_rows, write_rows
+    from lab_kit.bundle import check_output, load, read_rows, write_rows
 
-    with screen.status("Predicting ..."):
+    check_output(output)
+    with status("Predicting ..."):
         model = load(bundle)
         rows = read_rows(input, model.card)
         found = model.predict(rows)
@@ -160,6 +129,9 @@ def predict(
         if twice:
             raise LabError(f"{input} has a column {twice[0]!r} already, where the prediction would go; rename it.")
         write_rows(rows.hstack(found), output)
+    if empty := model.without_values(rows):
+        note = f"Note: no row of {input} has a value in {', '.join(map(repr, empty))}; each was filled as a gap."
+        Console(stderr=True).print(note, style="yellow", soft_wrap=True, highlight=False, markup=False)
     screen.print(f"{found.height:,} predictions are in {output}", soft_wrap=True, markup=False)
 
 
@@ -174,24 +146,12 @@ def list_datasets() -> None:
     screen.print(table)
 
 
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise LabError(f"--hidden {text!r}: give whole numbers with commas between them, such as 128,64.") from None
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen) as bar:
-        yield bar
-
-
 def main() -> None:
     """Runs the command; what is wrong becomes one sentence on standard error, and exit status 1."""
     try:
         app()
     except LabError as error:
         Console(stderr=True).print(str(error), style="red", soft_wrap=True, highlight=False, markup=False)
+        if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+            os._exit(1)  # an orderly exit would wait for processes that have died
         sys.exit(1)

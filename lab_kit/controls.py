@@ -1,100 +1,77 @@
-"""The training panel: ``settings.Settings`` and buttons around a ``live.LiveRun``, and a live chart beside them."""
+"""The training panel: ``settings.Settings`` and buttons around a ``live.LiveRun``, and live charts beside them."""
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets
 import jax
 import plotly.graph_objects as go
 import polars as pl
-import traitlets
-from IPython.display import display
+from IPython.display import HTML, display
 
 from lab_kit import runs, train
 from lab_kit.arrays import Rows, Signature
 from lab_kit.config import TrainConfig, suggest
-from lab_kit.live import LiveRun, Moment, numbers, words
+from lab_kit.curves import Weights, curves
+from lab_kit.front import Page, box, column
+from lab_kit.keeping import from_first_epoch
+from lab_kit.live import Job, LiveRun, cut
+from lab_kit.moment import Moment, numbers, words
 from lab_kit.optimizers import TRACED
-from lab_kit.settings import Settings, box, column
+from lab_kit.picture import picture
+from lab_kit.settings import Settings
 from lab_kit.steering import Steering
-from lab_kit.training_plots import METRIC, curve_series, learning_curves, trace_look
+from lab_kit.training_plots import METRIC, learning_curves
 
-STATIC = Path(__file__).parent / "static"
 Fit = Callable[..., Iterator[train.Record]]
 
 
-class Page(anywidget.AnyWidget):
-    """Hidden: tells Python the page's theme, the chart's width in pixels and the last frame it has painted.
-
-    It also gives the sliders their names for screen readers.
-    """
-
-    _esm = STATIC / "panel.js"
-    _css = STATIC / "panel.css"
-    dark = traitlets.Bool(False).tag(sync=True)
-    width = traitlets.Int(0).tag(sync=True)
-    sent = traitlets.Int(0).tag(sync=True)
-    painted = traitlets.Int(0).tag(sync=True)
-
-    def up_to_date(self) -> bool:
-        """Whether the page has painted what was sent last, or there is no page that looks."""
-        return self.width == 0 or self.painted >= self.sent
-
-
-class Curves:
-    """The live chart: one FigureWidget with the loss above the metric.
+class Buttons:
+    """What a run can be told to do.
 
     Attributes:
-      widget: to show.
+      widget: all of them.
+      train, pause, step, stop, reset: the buttons.
+      retrain: the switch "retrain as I drag".
     """
 
-    def __init__(self, metric: str) -> None:
-        """An empty chart of the loss and of this metric, as wide as its place."""
-        self._metric, self._lock = metric, threading.Lock()
-        self.widget = go.FigureWidget(learning_curves(pl.DataFrame(), metric, height=500))
-        # "Share chart" would upload the data.
-        unwanted = ["sendChartToCloud", "select2d", "lasso2d"]
-        self.widget._config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": unwanted}
+    def __init__(self) -> None:
+        """As of a panel at rest."""
+        button = ipywidgets.Button
+        self.train = button(description="Train", button_style="primary", icon="play", tooltip="Train from the start")
+        self.pause = button(description="Pause", icon="pause", disabled=True, tooltip="Hold the run, or let it go on")
+        self.step = button(description="Step", icon="step-forward", tooltip="Train exactly one epoch more")
+        self.stop = button(description="Stop", icon="stop", disabled=True, tooltip="End the run; what it has stays")
+        self.reset = button(description="Reset", icon="undo", tooltip="Settings as at the start, curves cleared")
+        self.retrain = ipywidgets.Checkbox(False, description="Retrain as I drag", indent=False)
+        row = box("buttons", self.train, self.pause, self.step, self.stop, self.reset)
+        self.widget = column("actions", row, self.retrain)
 
-    def draw(self, moment: Moment) -> None:
-        """Shows all records of a run; always whole curves, so that a frame may be left out."""
-        series = curve_series(runs.history(moment.history), self._metric, runs.history(moment.previous))
-        epochs = moment.config.epochs if moment.config else 1
-        with self._lock, self.widget.batch_update():
-            for trace, (x, y) in zip(self.widget.data, series, strict=True):
-                trace.x, trace.y = x, y
-            self.widget.data[3].showlegend = bool(moment.previous)
-            self.widget.layout.xaxis.range = self.widget.layout.xaxis2.range = (-0.02 * epochs, 1.02 * epochs)
-
-    def set_width(self, pixels: int) -> None:
-        """Fills the place that the page has for it; a hidden page has none."""
-        if pixels:
-            with self._lock:
-                self.widget.layout.width = pixels
-
-    def set_theme(self, dark: bool) -> None:
-        """Follows the page."""
-        fresh = learning_curves(pl.DataFrame(), self._metric, dark=dark)
-        with self._lock, self.widget.batch_update():
-            self.widget.layout.template = fresh.layout.template
-            for trace, look in zip(self.widget.data, trace_look(dark) * 2, strict=True):
-                trace.update(look)
+    def follow(self, moment: Moment) -> None:
+        """Enables what can be done now."""
+        state = moment.state
+        self.stop.disabled = not moment.running or state == "stopping"
+        self.pause.disabled = state not in ("training", "paused")
+        self.step.disabled = state in ("starting", "training", "stopping")
+        self.train.description = "Restart" if moment.running else "Train"
+        paused = state == "paused"
+        self.pause.description, self.pause.icon = ("Continue", "play") if paused else ("Pause", "pause")
 
 
 class TrainingPanel:
-    """Controls at the left, curves at the right, and a run that answers while it runs.
+    """Controls at the left, charts at the right, and a run that answers while it runs.
 
     Show it as the last expression of a cell. ``wait``, ``history``, ``figure()``, ``best`` and ``config`` serve
-    notebooks that run without a reader.
+    notebooks that run without a reader; ``watch`` serves front ends that show no widgets.
 
     Attributes:
       widget: everything, to place in other widgets.
       settings: the controls.
-      train_button, stop_button, retrain: the buttons and the switch "retrain as I drag".
+      buttons: what a run can be told to do.
     """
 
     def __init__(
@@ -121,41 +98,87 @@ class TrainingPanel:
         """
         self._rows, self._signature, self._fit = (train, validation), signature, fit
         self._runs_folder, self._fingerprint, self._metric = runs_folder, fingerprint, METRIC[signature.task]
-        self._lock = threading.RLock()
+        self._lock, self._quiet = threading.RLock(), False
+        self._folder: Path | None = None
+        self._on_end: list[Callable[[], None]] = []
+        self._told: Moment | None = None
         self._page = Page().add_class("lab-hidden")
         self._live = LiveRun(self._records, self._show, self._page.up_to_date)
-        self.settings = Settings(config or suggest(train.count), train.count, jax.local_device_count())
-        self._curves = Curves(self._metric)
-        self.train_button = ipywidgets.Button(description="Train", button_style="primary", icon="play")
-        self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
-        self.retrain = ipywidgets.Checkbox(False, description="Retrain as I drag", indent=False)
+        self.settings = Settings(config or suggest(train.count), train.count, jax.local_device_count(), signature.task)
+        self.buttons = Buttons()
+        self._curves, self._weights = curves(self._metric), Weights()
+        self.view = ipywidgets.ToggleButtons(options=["Curves", "Weights"], value="Curves").add_class("lab-view")
+        self.log_scale = ipywidgets.Checkbox(False, description="log loss", indent=False)
+        self.smoothing = ipywidgets.FloatSlider(0, min=0, max=0.98, step=0.02, description="Smoothing", readout=False)
         self.progress = ipywidgets.FloatProgress(0, min=0, max=1).add_class("lab-progress")
         self.status = ipywidgets.HTML().add_class("lab-words")
         self.numbers = ipywidgets.HTML().add_class("lab-numbers")
-        self.train_button.on_click(lambda _: self.start())
-        self.stop_button.on_click(lambda _: self.stop())
-        self.settings.observe(self._changed)
-        self._page.observe(lambda change: self._curves.set_theme(change["new"]), "dark")
-        self._page.observe(lambda change: self._curves.set_width(change["new"]), "width")
-        buttons = box("buttons", self.train_button, self.stop_button, self.retrain)
+        self._views = box("one", self._curves.widget), box("one")
+        self._views[1].add_class("lab-away")
+        self._place = column("chart", *self._views)
+        self._connect()
+        controls = column("controls", self.buttons.widget, *self.settings.groups())
+        look = box("look", self.view, self.log_scale, self.smoothing)
         state = column("state", self.progress, self.status, self.numbers)
-        controls = column("controls", *self.settings.groups(), buttons)
-        curves = column("curves", state, self._curves.widget)
-        self.widget = box("panel", box("columns", controls, curves), self._page)
+        charts = column("curves", state, look, self._place)
+        self.widget = box("panel", box("columns", controls, charts), self._page)
         self._show()
+
+    def _connect(self) -> None:
+        does = {"train": self.start, "pause": self.pause, "step": self.step, "stop": self.stop, "reset": self.reset}
+        for name, act in does.items():
+            getattr(self.buttons, name).on_click(lambda _, act=act: act())
+        self.settings.observe(self._changed)
+        self.view.observe(self._turn, "value")
+        for control in (self.log_scale, self.smoothing):
+            control.observe(lambda _: self._curves.look(self.log_scale.value, self.smoothing.value), "value")
+        for chart in (self._curves, self._weights):
+            self._page.observe(lambda change, chart=chart: chart.set_theme(change["new"]), "dark")
+            self._page.observe(lambda change, chart=chart: chart.set_width(change["new"]), "width")
 
     def _ipython_display_(self) -> None:
         display(self.widget)
 
     def start(self) -> None:
-        """What the Train button does: runs what the controls say; a run that runs is stopped first."""
+        """What Train does: runs what the controls say from the start; a run that runs is stopped first."""
         self._live.start(self.config)
         self._show()
 
+    def pause(self) -> None:
+        """What Pause does: holds a run that trains, and lets one that is held go on."""
+        if self._live.moment.state == "paused":
+            self._live.resume()
+        else:
+            self._live.pause()
+        self._show()
+
+    def step(self) -> None:
+        """What Step does: one epoch more of the run that is paused or has ended, or the first of a new one."""
+        self._live.step(self.config)
+        self._show()
+
     def stop(self) -> None:
-        """What the Stop button does; returns at once, and the run ends before its next compiled call."""
+        """What Stop does; returns at once, and the run ends before its next compiled call."""
         self._live.stop()
         self._show()
+
+    def reset(self) -> None:
+        """What Reset does: stops, shows the settings of the start, and clears the curves."""
+        self._live.reset()
+        self._put(self.settings.reset)
+        self._show()
+
+    def use(self, config: TrainConfig) -> None:
+        """Puts a configuration into the controls; nothing is trained.
+
+        Raises:
+          LabError: the controls cannot show it; then nothing has changed.
+        """
+        self._put(partial(self.settings.show, config))
+
+    def when_ended(self, act: Callable[[], None]) -> None:
+        """Has ``act`` called, from a thread, whenever a run has ended."""
+        self._on_end.append(act)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits for the run and its last frame; returns whether nothing runs any more.
@@ -164,6 +187,21 @@ class TrainingPanel:
           timeout: in seconds; None waits as long as it takes.
         """
         return self._live.wait(timeout)
+
+    def watch(self, seconds: float = 0.5) -> None:
+        """Shows the run as a plain picture until it ends: for front ends that show no widgets. Interrupt to stop it.
+
+        Args:
+          seconds: from one picture to the next.
+        """
+        handle = display(HTML(self._plain()), display_id=True)
+        try:
+            while not self.wait(seconds):
+                handle.update(HTML(self._plain()))
+        except KeyboardInterrupt:
+            self.stop()
+            self.wait()
+        handle.update(HTML(self._plain()))
 
     def close(self, timeout: float | None = 10) -> None:
         """Stops the run, waits for its end and takes the widgets away."""
@@ -179,7 +217,7 @@ class TrainingPanel:
     @property
     def history(self) -> pl.DataFrame:
         """One row a record of the newest run: epoch, step, train_loss, validation_loss, ... (``runs.row``)."""
-        return runs.history(self._live.moment.history)
+        return runs.history(self._live.moment.track.rows)
 
     @property
     def best(self) -> train.Record | None:
@@ -190,33 +228,73 @@ class TrainingPanel:
         """The curves of the newest run as a plain figure, which a saved notebook or a report keeps."""
         return learning_curves(self.history, self._metric)
 
-    def _records(self, config: TrainConfig, steering: Steering) -> Iterator[train.Record]:
+    def _records(self, job: Job, steering: Steering) -> Iterator[train.Record]:
+        """The records of a job, written down in a folder: a new one, or that of the run it goes on with."""
         rows, validation = self._rows
-        records = self._fit(rows, validation, self._signature, config, steering=steering)
-        if self._runs_folder is None:
+        fitting = self._fit(rows, validation, self._signature, job.config, steering=steering, start=job.start)
+        records = cut(job, fitting)
+        if self._runs_folder is None or (job.start and not (self._folder and self._folder.is_dir())):
             return records
-        return runs.keep(records, runs.new_folder(self._runs_folder), config, self._fingerprint)
+        place = self._runs_folder
+
+        def keep(records: Iterator[train.Record]) -> Iterator[train.Record]:
+            if job.start is None or self._folder is None:
+                self._folder = runs.new_folder(place)
+            return runs.keep(records, self._folder, job.config, self._fingerprint, steering)
+
+        return from_first_epoch(records, keep) if job.passing else keep(records)
 
     def _changed(self, name: str, value: Any) -> None:
         """A control moved: a traced value steers the run; another one restarts it while "retrain" is on."""
-        if name in TRACED and self._live.set(name, value):
+        if self._quiet or (name in TRACED and self._live.set(name, value)):
             return
-        if self.retrain.value:
-            self.start()
+        if self.buttons.retrain.value:
+            self._live.start(self.config, passing=True)
+            self._show()
+
+    def _put(self, act: Callable[[], None]) -> None:
+        """Changes the controls without steering or restarting anything."""
+        self._quiet = True
+        try:
+            act()
+        finally:
+            self._quiet = False
+
+    def _turn(self, change: Any) -> None:
+        """Shows the curves or the weights; weights that nobody looks at are not looked at either."""
+        weights = change["new"] == "Weights"
+        self._weights.open = weights
+        if weights:
+            self._weights.draw(self._live.moment.last, at_once=True)
+            self._views[1].children = [self._weights.widget]
+        # Both stay on the page: a chart of Plotly's that is taken off goes on to hear its messages, and fails at them.
+        for view, away in zip(self._views, (weights, not weights), strict=True):
+            (view.add_class if away else view.remove_class)("lab-away")
 
     def _show(self) -> None:
         """Brings the widgets in line with the run; may be called from any thread."""
         with self._lock:
             moment = self._live.moment  # read under the lock, so that no thread shows an older one after a newer one
-            self.stop_button.disabled = not moment.running or moment.state == "stopping"
-            self.train_button.description = "Restart" if moment.running else "Train"
-            self.progress.value = moment.last.epoch / moment.config.epochs if moment.last and moment.config else 0.0
+            epochs = moment.config.epochs if moment.config else self.config.epochs
+            self.buttons.follow(moment)
+            self.progress.value = moment.last.epoch / epochs if moment.last and moment.config else 0.0
             self.progress.bar_style = _bar_style(moment)
             self.status.value = _html(words(moment), moment.details)
             self.numbers.value = escape(numbers(moment, self._metric))
-            if moment.last:
-                self._curves.draw(moment)
-                self._page.sent += 1
+            self._curves.draw(moment.track, moment.previous, epochs)
+            self._weights.draw(moment.last, at_once=not moment.running)
+            self._page.sent += 1
+            ended = moment.state in ("ended", "failed") and moment is not self._told
+            self._told = moment
+        if ended:
+            for act in self._on_end:
+                act()
+
+    def _plain(self) -> str:
+        moment = self._live.moment
+        epochs = moment.config.epochs if moment.config else self.config.epochs
+        text = f"<p>{escape(words(moment))}<br>{escape(numbers(moment, self._metric))}</p>"
+        return text + picture(moment.track, self._metric, epochs, moment.previous)
 
 
 def _bar_style(moment: Moment) -> str:

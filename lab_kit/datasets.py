@@ -216,12 +216,12 @@ def _scan_file(path: Path, null_values: tuple[str, ...]) -> pl.LazyFrame:
     kind = names[-1] if names else ""
     try:
         if kind == ".parquet":
-            frame = pl.scan_parquet(path)
+            frame = pl.scan_parquet(path, glob=False)  # brackets in a name are no pattern
         elif kind in (".csv", ".tsv", ".txt"):
             # All rows decide on the types: a column that is whole for 10,000 rows may have a fraction later.
             separator = "\t" if kind == ".tsv" else ","
             nulls = list(null_values)
-            frame = pl.scan_csv(path, null_values=nulls, infer_schema_length=None, separator=separator)
+            frame = pl.scan_csv(path, null_values=nulls, infer_schema_length=None, separator=separator, glob=False)
         else:
             raise LabError(f"The file {path} is neither CSV nor Parquet by its name; convert it or rename it.")
         if not frame.collect_schema():

@@ -1,18 +1,22 @@
-"""Local devices: start them, place arrays on them, and run one program on all of them (the only ``jax.pmap``).
+"""Devices: start them, place arrays on them, and run one program on all of them (the only ``jax.pmap``).
 
-State is replicated, rows are sharded. Rows that do not divide evenly are padded, and the padding carries a weight
-of zero, so that no result depends on it. ``jax.pmap`` is in maintenance mode; a later move to ``jax.shard_map``
-touches this module alone.
+Several processes, on one host or many, are joined into one run by ``start``; each holds the rows of its own
+devices. State is replicated, rows are sharded. Rows that do not divide evenly are padded, and the padding carries a
+weight of zero, so that no result depends on it. ``jax.pmap`` is in maintenance mode; a later move to
+``jax.shard_map`` touches this module alone.
 """
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lab_kit.schema import LabError
@@ -20,10 +24,22 @@ from lab_kit.schema import LabError
 AXIS = "device"
 """The name of the axis that an all-reduce runs over."""
 
+ALIGNMENT = 64
+"""Bytes: where XLA's arrays on a CPU begin."""
+
+WAIT_SECONDS = 120
+"""How long the processes of a run wait for one another when they start."""
+
+HEARTBEAT_SECONDS = 20
+"""After how long without a sign of life a process counts as dead, where no connection tells at once."""
+
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 
 
-def start(cpu_devices: int | None = None, cache: Path | None = None) -> list[jax.Device]:
+def start(
+    cpu_devices: int | None = None, cache: Path | None = None, others: "Others | None" = None
+) -> list[jax.Device]:
     """Starts JAX with several virtual CPU devices, and with a cache of compiled programs if a folder is given.
 
     Call it once, before anything else uses JAX. When JAX has started already, it changes nothing.
@@ -31,16 +47,85 @@ def start(cpu_devices: int | None = None, cache: Path | None = None) -> list[jax
     Args:
       cpu_devices: how many devices the CPU appears as; the number of cores when None. Ignored on a GPU or TPU.
       cache: a folder that keeps compiled programs from one process to the next.
+      others: the processes that this one makes a run with; None for none.
 
     Returns:
       The local devices.
+
+    Raises:
+      LabError: the other processes do not come.
     """
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     if not _started():
         jax.config.update("jax_num_cpu_devices", cpu_devices or os.cpu_count() or 1)
+        if others is not None:
+            _join(others)
     return jax.local_devices()
+
+
+@dataclass(frozen=True)
+class Others:
+    """Where the processes of a run meet.
+
+    Attributes:
+      coordinator: ``host:port`` of the first process, the same in all; or ``auto``, under SLURM, Open MPI, Kubernetes
+        and the other clusters that ``jax.distributed`` knows, where the processes find one another.
+      processes: how many there are.
+      process: which of them this is, from 0.
+    """
+
+    coordinator: str
+    processes: int | None = None
+    process: int | None = None
+
+
+def _join(others: Others) -> None:
+    coordinator, processes, process = others.coordinator, others.processes, others.process
+    auto = coordinator == "auto"
+    if not auto and (processes is None or process is None or not 0 <= process < processes):
+        raise LabError(
+            f"--coordinator {coordinator} needs --processes N and --process-id I with I from 0 to N - 1, another in "
+            "each process."
+        )
+    try:
+        jax.distributed.initialize(
+            None if auto else coordinator,
+            None if auto else processes,
+            None if auto else process,
+            initialization_timeout=WAIT_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise LabError(
+            f"The processes of the run did not find one another ({str(error).splitlines()[0]}): start the same command "
+            "in each, with one host:port that all of them reach."
+        ) from None
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What several processes do together: when one has died, the others say so instead of failing or waiting."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if processes() == 1:
+            raise
+        raise LabError(
+            f"Another process of this run has ended or cannot be reached ({str(error).splitlines()[0]}). Start the "
+            "same command in all of them again with --resume latest: the run goes on from its last checkpoint."
+        ) from None
+
+
+def first_alone(work: Callable[[], Result]) -> Result:
+    """Does the work in the first process and, when it is done there, in the others: they find its files."""
+    if processes() == 1:
+        return work()
+    done = work() if process() == 0 else None
+    with together():
+        multihost_utils.sync_global_devices("first_alone")
+    return work() if done is None else done
 
 
 def _started() -> bool:
@@ -66,17 +151,70 @@ def chosen(count: int) -> list[jax.Device]:
 
 
 def replicate(tree: Tree, count: int) -> Tree:
-    """The tree, whole, on each of ``count`` devices. Leaves that lie there already are not copied."""
-    return jax.device_put(tree, _sharding(count, PartitionSpec()))
+    """The tree, whole, on each of ``count`` devices (of each process). Leaves that lie there already are not copied."""
+    return _place(tree, _sharding(count, PartitionSpec()))
 
 
 def shard(tree: Tree, count: int) -> Tree:
-    """The tree with one slice of each leaf's leading axis, of length ``count``, on each device."""
-    return jax.device_put(tree, _sharding(count, PartitionSpec(AXIS)))
+    """The tree with one slice of each leaf's leading axis, of length ``count``, on each device of this process.
+
+    On a CPU, NumPy arrays that are aligned as ``aligned`` makes them are not copied: they must not change while a
+    program reads them.
+    """
+    return _place(tree, _sharding(count, PartitionSpec(AXIS)))
+
+
+def _place(tree: Tree, sharding: NamedSharding) -> Tree:
+    if processes() == 1:
+        return jax.device_put(tree, sharding)
+
+    def place(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+            return leaf
+        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+    return jax.tree.map(place, tree)
 
 
 def _sharding(count: int, spec: PartitionSpec) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(chosen(count)), (AXIS,)), spec)
+    return NamedSharding(Mesh(np.array(_of_all_processes(count)), (AXIS,)), spec)
+
+
+def _of_all_processes(count: int) -> list[jax.Device]:
+    """The first ``count`` devices of each process, process by process."""
+    if processes() == 1:
+        return chosen(count)
+    chosen(count)
+    of = {number: [d for d in jax.devices() if d.process_index == number] for number in range(processes())}
+    return [device for number in sorted(of) for device in of[number][:count]]
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised NumPy array that begins where a CPU device can read it in place."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def on_host() -> bool:
+    """Whether the devices are the processor itself, so that rows on the host are rows in place."""
+    return jax.local_devices()[0].platform == "cpu"
+
+
+def processes() -> int:
+    """How many processes make the run together; 1 unless ``start`` joined it to others."""
+    return jax.process_count()
+
+
+def process() -> int:
+    """Which of them this is, from 0."""
+    return jax.process_index()
+
+
+def from_first(values: np.ndarray) -> np.ndarray:
+    """What the first process holds, in every process."""
+    return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
 def parallel(
@@ -86,11 +224,11 @@ def parallel(
 
     Args:
       function: a pure function of arrays; may call ``all_sum``.
-      count: number of local devices.
+      count: number of local devices, in each process.
       in_axes: for each argument 0 (sharded along its leading axis) or None (replicated).
       out_axes: 0 to keep one result a device; None where all devices arrive at the same result.
     """
-    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, devices=chosen(count))
+    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, devices=_of_all_processes(count))
 
 
 def all_sum(value: jax.Array) -> jax.Array:
@@ -99,17 +237,19 @@ def all_sum(value: jax.Array) -> jax.Array:
 
 
 def index() -> jax.Array:
-    """Inside ``parallel``: which device this is."""
+    """Inside ``parallel``: which device this is, over all processes."""
     return jax.lax.axis_index(AXIS)
 
 
-def split(array: np.ndarray, count: int, block: int) -> np.ndarray:
+def split(array: np.ndarray, count: int, block: int, blocks: int | None = None) -> np.ndarray:
     """Cuts rows into blocks for each device: ``[n, ...]`` becomes ``[count, blocks, block, ...]``, padded with zeros.
+
+    There are as few blocks as hold the rows, unless their number is given.
 
     Row ``i`` lies at the ``i``-th place of the flattened result, so ``join`` finds it again.
     """
     rows = array.shape[0]
-    blocks = max(1, -(-rows // (count * block)))
+    blocks = blocks or max(1, -(-rows // (count * block)))
     padded = np.zeros((count * blocks * block, *array.shape[1:]), array.dtype)
     padded[:rows] = array
     return padded.reshape(count, blocks, block, *array.shape[1:])

@@ -3,7 +3,7 @@
 This is the only place where Polars becomes arrays. An encoded value depends on its own row and on the encoder only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 
 import numpy as np
@@ -12,13 +12,16 @@ import polars as pl
 from lab_kit.arrays import Rows
 from lab_kit.encoder import CategoricalColumn, NumericColumn, classes_of
 from lab_kit.encoder import Encoder as Encoder
-from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit
+from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit, first_line
 from lab_kit.steps import collect
 from lab_kit.tables import kind_of, read_kinds
 
 SPLITS = ("train", "validation", "test")
 UNSEEN, MISSING = 0, 1  # the first two slots of every categorical column
 _LARGEST = float(np.finfo(np.float32).max)
+
+ROWS_FOR_MEDIANS = 5_000_000
+"""Training rows up to which a median is of all rows."""
 
 
 def split_rows(frame: pl.LazyFrame, card: DatasetCard, seed: int = 0) -> pl.LazyFrame:
@@ -51,12 +54,12 @@ def split_rows(frame: pl.LazyFrame, card: DatasetCard, seed: int = 0) -> pl.Lazy
         )
         return frame.with_columns(part.cast(kind).alias("split"))
     count = int(frame.select(pl.len()).collect(engine="streaming").item())
-    order = np.random.default_rng(seed).permutation(count)
+    order = np.random.default_rng(seed).permutation(count)  # eight bytes a row: the one thing that grows with the table
     validation, test = round(count * card.split.validation), round(count * card.split.test)
     codes = np.zeros(count, np.uint8)
     codes[order[:validation]] = 1
     codes[order[validation : validation + test]] = 2
-    parts = pl.Series("split", np.array(SPLITS, dtype=object)[codes].tolist(), dtype=kind)
+    parts = pl.Series("split", codes).cat.to(kind)
     return pl.concat([frame, parts.to_frame().lazy()], how="horizontal")
 
 
@@ -69,6 +72,8 @@ def _midnight(day: date, dtype: pl.Date | pl.Datetime) -> pl.Expr:
 
 def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encoder:
     """Learn medians, means, standard deviations and vocabularies from training rows.
+
+    Beyond ``ROWS_FOR_MEDIANS`` rows a median, which only stands in for missing values, is of an even sample.
 
     Args:
       train: the cleaned training rows only. Null, NaN and infinite numbers count as missing.
@@ -95,7 +100,6 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
     summary = collect(
         frame.select(
             pl.len().alias("rows"),
-            *(_finite(name).median().alias(f"median {name}") for name in card.numeric),
             *(_finite(name).null_count().alias(f"missing {name}") for name in card.numeric),
             *(_values(name, schema).value_counts().implode().alias(f"counts {name}") for name in counted),
         ),
@@ -104,7 +108,7 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
     rows = summary["rows"][0]
     if rows == 0:
         raise LabError(f"The dataset {card.name!r} has no training rows; check its split and its cleaning.")
-    medians = {name: float(summary[f"median {name}"][0] or 0.0) for name in card.numeric}
+    medians = _medians(frame, card, rows)
     fills = {name: _finite(name).fill_null(medians[name]) for name in card.numeric}
     if card.task == "regression":
         fills["target value"] = _finite(target).drop_nulls()
@@ -134,6 +138,36 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
     classes, labels = ((), ()) if card.task == "regression" else classes_of(summary[f"counts {target}"][0], card)
     mean, std = scales.get("target value", (0.0, 1.0))
     return Encoder(card.task, numeric, categorical, target, classes, labels, mean, std)
+
+
+def _medians(frame: pl.LazyFrame, card: DatasetCard, rows: int) -> dict[str, float]:
+    """Of the finite values of each numeric input; a median needs them all at once, so in a large table of each k-th."""
+    if not card.numeric:
+        return {}
+    if rows > ROWS_FOR_MEDIANS:
+        every = -(-rows // ROWS_FOR_MEDIANS)
+        frame = frame.with_row_index("row number").filter(pl.col("row number") % every == 0)
+    found = collect(frame.select(_finite(name).median() for name in card.numeric), "The rows cannot be encoded")
+    return {name: float(found[name][0] or 0.0) for name in card.numeric}
+
+
+def encode_batches(encoder: Encoder, frame: pl.LazyFrame, size: int = 65_536) -> Iterator[Rows]:
+    """``encode`` of some rows at a time, in their order, for a table that is larger than memory.
+
+    Args:
+      encoder: fitted on the training rows.
+      frame: cleaned rows.
+      size: rows in each piece, about.
+
+    Raises:
+      LabError: as ``encode``.
+    """
+    try:
+        for batch in frame.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
+            if batch.height:
+                yield encode(encoder, batch)
+    except pl.exceptions.PolarsError as error:
+        raise LabError(f"The rows cannot be encoded: {first_line(error)}.") from None
 
 
 def encode(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> Rows:

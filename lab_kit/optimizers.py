@@ -1,4 +1,4 @@
-r"""The optimizers by name, each an optax transformation whose numbers are traced values.
+r"""The optimizers by name, each an optax transformation whose numbers are traced values, and gradient clipping.
 
 A transformation is built inside the compiled step from the hyperparameters of that moment, so a learning rate that
 changes in the middle of a run is a new input, not a new program. Notation: :math:`\theta` parameters,
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -22,6 +23,8 @@ TRACED: dict[str, str] = {
     "momentum": "choose a number from 0 to below 1",
     "weight_decay": "choose a finite number of 0 or more",
     "dropout": "choose a number from 0 to below 1",
+    "clip_norm": "choose a finite number above 0, or 0 for no clipping",
+    "label_smoothing": "choose a number from 0 to below 1",
 }
 """The hyperparameters that may change while a run runs, without compiling anything, and what each may be."""
 
@@ -35,7 +38,7 @@ def refusal(name: str, value: float) -> str | None:
     if name == "learning_rate":
         fits = bool(0 < single < np.inf)
     else:
-        fits = bool(0 <= single < (np.inf if name == "weight_decay" else 1))
+        fits = bool(0 <= single < (np.inf if name in ("weight_decay", "clip_norm") else 1))
     return None if fits else f"{name} = {value:g}: {TRACED[name]}"
 
 
@@ -49,9 +52,11 @@ class Optimizer:
       formula: the update, in LaTeX.
       reference: where it was published.
       hyperparameters: the traced values it listens to.
-      full_batch: whether each step sees all training rows at once, whatever the batch size says.
       transform: hyperparameters to an optax transformation, *without* the learning rate and the weight decay,
-        which ``build`` adds to each in the same way.
+        which ``build`` adds to each.
+      decoupled: whether weight decay acts on the weights beside the direction; where False it is a part of the
+        gradient that the direction is made of (the classical L2 penalty).
+      full_batch: whether each step sees all training rows at once, whatever the batch size says.
     """
 
     name: str
@@ -59,12 +64,17 @@ class Optimizer:
     formula: str
     reference: str
     hyperparameters: tuple[str, ...]
-    full_batch: bool
     transform: Callable[[Hyperparameters], optax.GradientTransformation]
+    decoupled: bool = True
+    full_batch: bool = False
 
 
 def _plain(hyper: Hyperparameters) -> optax.GradientTransformation:
     return optax.identity()
+
+
+def _adam(hyper: Hyperparameters) -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=hyper["momentum"], b2=0.999, eps=1e-8)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -76,8 +86,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
             formula=r"\theta_{t+1} = \theta_t - \eta\, \nabla L(\theta_t) \quad\text{over all rows}",
             reference="A. Cauchy, Méthode générale pour la résolution des systèmes d'équations simultanées, 1847",
             hyperparameters=("learning_rate", "weight_decay"),
-            full_batch=True,
             transform=_plain,
+            full_batch=True,
         ),
         Optimizer(
             name="sgd",
@@ -85,7 +95,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
             formula=r"\theta_{t+1} = \theta_t - \eta\, g_t \quad\text{over a batch}",
             reference="H. Robbins and S. Monro, A stochastic approximation method, 1951",
             hyperparameters=("learning_rate", "weight_decay"),
-            full_batch=False,
             transform=_plain,
         ),
         Optimizer(
@@ -94,7 +103,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
             formula=r"m_{t+1} = \mu\, m_t + g_t, \qquad \theta_{t+1} = \theta_t - \eta\, m_{t+1}",
             reference="B. Polyak, Some methods of speeding up the convergence of iteration methods, 1964",
             hyperparameters=("learning_rate", "weight_decay", "momentum"),
-            full_batch=False,
             transform=lambda hyper: optax.trace(hyper["momentum"]),
         ),
         Optimizer(
@@ -103,8 +111,26 @@ OPTIMIZERS: dict[str, Optimizer] = {
             formula=r"v_{t+1} = v_t + g_t^2, \qquad \theta_{t+1} = \theta_t - \eta\, g_t / \sqrt{v_{t+1} + \epsilon}",
             reference="J. Duchi, E. Hazan and Y. Singer, Adaptive subgradient methods, JMLR 12, 2011",
             hyperparameters=("learning_rate", "weight_decay"),
-            full_batch=False,
             transform=lambda hyper: optax.scale_by_rss(initial_accumulator_value=0.1, eps=1e-7),
+        ),
+        Optimizer(
+            name="nesterov",
+            title="Nesterov momentum",
+            formula=(r"m_{t+1} = \mu\, m_t + g_t, \qquad \theta_{t+1} = \theta_t - \eta\,(g_t + \mu\, m_{t+1})"),
+            reference="Y. Nesterov, 1983; here as I. Sutskever et al., On the importance of initialization, ICML 2013",
+            hyperparameters=("learning_rate", "weight_decay", "momentum"),
+            transform=lambda hyper: optax.trace(hyper["momentum"], nesterov=True),
+        ),
+        Optimizer(
+            name="rmsprop",
+            title="RMSprop",
+            formula=(
+                r"v_{t+1} = 0.9\, v_t + 0.1\, g_t^2, \qquad "
+                r"\theta_{t+1} = \theta_t - \eta\, g_t / \sqrt{v_{t+1} + \epsilon}"
+            ),
+            reference="T. Tieleman and G. Hinton, Neural networks for machine learning, lecture 6.5, 2012",
+            hyperparameters=("learning_rate", "weight_decay"),
+            transform=lambda hyper: optax.scale_by_rms(decay=0.9, eps=1e-8),
         ),
         Optimizer(
             name="adam",
@@ -115,18 +141,41 @@ OPTIMIZERS: dict[str, Optimizer] = {
             ),
             reference="D. Kingma and J. Ba, Adam: a method for stochastic optimization, ICLR 2015",
             hyperparameters=("learning_rate", "weight_decay", "momentum"),
-            full_batch=False,
-            transform=lambda hyper: optax.scale_by_adam(b1=hyper["momentum"], b2=0.999, eps=1e-8),
+            transform=_adam,
+            decoupled=False,
+        ),
+        Optimizer(
+            name="adamw",
+            title="AdamW",
+            formula=(
+                r"\theta_{t+1} = \theta_t - \eta\, \bigl(\hat m_{t+1} / (\sqrt{\hat v_{t+1}} + \epsilon)"
+                r" + \lambda\,\theta_t\bigr) \quad\text{with the } \hat m, \hat v \text{ of Adam}"
+            ),
+            reference="I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019",
+            hyperparameters=("learning_rate", "weight_decay", "momentum"),
+            transform=_adam,
+        ),
+        Optimizer(
+            name="lion",
+            title="Lion",
+            formula=(
+                r"\theta_{t+1} = \theta_t - \eta\,\operatorname{sign}(\mu m_t + (1-\mu) g_t), \quad"
+                r"m_{t+1} = 0.99\, m_t + 0.01\, g_t"
+            ),
+            reference="X. Chen et al., Symbolic discovery of optimization algorithms, NeurIPS 2023",
+            hyperparameters=("learning_rate", "weight_decay", "momentum"),
+            transform=lambda hyper: optax.scale_by_lion(b1=hyper["momentum"], b2=0.99),
         ),
     )
 }
 
 
 def build(name: str, hyper: Hyperparameters, decayed: Array) -> optax.GradientTransformation:
-    r"""The whole update of a flat parameter vector: direction, decoupled weight decay, learning rate.
+    r"""The whole update of a flat parameter vector: direction, weight decay, learning rate.
 
-    The decay is decoupled from the gradient (I. Loshchilov and F. Hutter, ICLR 2019):
-    :math:`\theta_{t+1} = \theta_t - \eta\,(d_t + \lambda\, \theta_t)` with :math:`d_t` the optimizer's direction.
+    :math:`\theta_{t+1} = \theta_t - \eta\,(d_t + \lambda\, \theta_t)` with :math:`d_t` the optimizer's direction for
+    the gradient :math:`g_t`; where the decay is not decoupled, :math:`\theta_{t+1} = \theta_t - \eta\, d_t` with the
+    direction for :math:`g_t + \lambda\, \theta_t`.
 
     Args:
       name: a key of ``OPTIMIZERS``.
@@ -137,8 +186,21 @@ def build(name: str, hyper: Hyperparameters, decayed: Array) -> optax.GradientTr
     def add_decay(updates: jax.Array, state: optax.OptState, parameters: jax.Array) -> tuple[jax.Array, optax.OptState]:
         return updates + hyper["weight_decay"] * decayed * parameters, state
 
-    return optax.chain(
-        OPTIMIZERS[name].transform(hyper),
-        optax.GradientTransformation(lambda _: optax.EmptyState(), add_decay),
-        optax.scale(-hyper["learning_rate"]),
-    )
+    optimizer = OPTIMIZERS[name]
+    decay = optax.GradientTransformation(lambda _: optax.EmptyState(), add_decay)
+    direction = optimizer.transform(hyper)
+    order = (direction, decay) if optimizer.decoupled else (decay, direction)
+    return optax.chain(*order, optax.scale(-hyper["learning_rate"]))
+
+
+def clip(gradient: jax.Array, norm: jax.Array, limit: Array) -> jax.Array:
+    r"""The gradient, shortened to a length of ``limit`` where its ``norm`` is greater: :math:`g \min(1, c/\|g\|)`.
+
+    Args:
+      gradient: float32 ``[P]``.
+      norm: its Euclidean length.
+      limit: may be traced; 0 clips nothing.
+
+    Reference: R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, 2013.
+    """
+    return gradient * jnp.where((limit > 0) & (norm > limit), limit / norm, 1.0)

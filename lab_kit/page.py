@@ -176,7 +176,7 @@ def overwritten(text: str) -> str:
 def code(cell: NotebookNode) -> str:
     """A cell's code, highlighted and folded away."""
     shown = Highlight2HTML()(cell.source, language="ipython3")
-    summary = "Parameters" if "injected-parameters" in cell.metadata.get("tags", []) else "Code"
+    summary = "Parameters" if "injected-parameters" in tags(cell) else "Code"
     return f'<details class="code"><summary>{summary}</summary>{shown}</details>\n'
 
 
@@ -185,9 +185,9 @@ def body(chapter: Chapter, chapters: Sequence[str]) -> tuple[str, list[Heading]]
     parts: list[str] = []
     renderer = ChapterRenderer(chapter, chapters)
     # The defaults are left out where the report's own parameters follow them.
-    tags = [cell.metadata.get("tags", []) for cell in chapter.notebook.cells]
-    injected = any("injected-parameters" in each for each in tags)
-    overridden = next((n for n, each in enumerate(tags) if injected and "parameters" in each), None)
+    tagged = [tags(cell) for cell in chapter.notebook.cells]
+    injected = any("injected-parameters" in each for each in tagged)
+    overridden = next((n for n, each in enumerate(tagged) if injected and "parameters" in each), None)
     for number, cell in enumerate(chapter.notebook.cells):
         if cell.cell_type == "markdown":
             renderer.attachments = cell.get("attachments", {})
@@ -202,6 +202,22 @@ def body(chapter: Chapter, chapters: Sequence[str]) -> tuple[str, list[Heading]]
         parts.insert(0, f'<h2 id="{title.anchor}">{html.escape(title.text)}</h2>\n')
         headings.insert(0, title)
     return "".join(parts), headings
+
+
+def headline(chapters: Sequence[Chapter]) -> str:
+    """What the code cells tagged ``headline`` show, as HTML for the top of the page; empty when there is none."""
+    cells = [(chapter, cell) for chapter in chapters for cell in chapter.notebook.cells if "headline" in tags(cell)]
+    parts = [
+        output(each, f"headline-{number}-{place}", ChapterRenderer(chapter, [c.name for c in chapters]))
+        for number, (chapter, cell) in enumerate(cells)
+        for place, each in enumerate(merged(cell.outputs))
+    ]
+    return f'<div class="headline">{"".join(parts)}</div>' if parts else ""
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return list(cell.metadata.get("tags", []))
 
 
 def merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
@@ -248,7 +264,7 @@ def render(
 
     Args:
       title: the first heading and the title of the browser's tab.
-      chapters: the executed notebooks in their order.
+      chapters: the executed notebooks in their order; what a cell tagged ``headline`` shows stands at the top too.
       facts: what made the report (dataset, date, parameters, seed, commit), shown under the title.
       versions: name and version of each library, shown under the title.
       reproduce: the commands that make the same report again, shown at the end.
@@ -263,6 +279,7 @@ def render(
         title=html.escape(title),
         css=(ASSETS / "report.css").read_text(encoding="utf-8"),
         code_css=f"@media not print {{ {light} }} @media screen and (prefers-color-scheme: dark) {{ {dark} }}",
+        headline=headline(chapters),
         facts=facts_table(facts),
         versions=facts_table(versions),
         contents=contents([(name, headings) for name, _, headings in bodies]),

@@ -42,13 +42,18 @@ def confusion(counts: ArrayLike, labels: Sequence[str], dark: bool = False) -> g
     figure.add_heatmap(
         z=share, x=list(labels), y=list(labels), text=text,
         texttemplate="%{text}" if len(labels) <= 6 else None,
-        colorscale=[[0, "rgba(0,114,178,0.04)"], [1, colours(dark)[0]]], zmin=0, zmax=1, xgap=2, ygap=2,
+        colorscale=_shades(dark), zmin=0, zmax=1, xgap=2, ygap=2,
         colorbar={"title": {"text": "share of<br>actual class"}, "tickformat": ".0%", "thickness": 12},
         customdata=table,
         hovertemplate="actual %{y}, predicted %{x}: %{customdata:,} rows (%{z:.1%})<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(type="category", showgrid=False, constrain="domain")
     return figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+
+
+def _shades(dark: bool) -> list[tuple[float, str]]:
+    """From almost the ground to the first colour, opaque: for see-through colours Plotly picks text one cannot read."""
+    return [(0.0, "#1B2A35" if dark else "#F3F8FB"), (1.0, colours(dark)[0])]
 
 
 def _thin(x: Floats, y: Floats, most: int = 400) -> tuple[Floats, Floats]:
@@ -167,9 +172,9 @@ def threshold_slider(
     steps: int = 51,
     dark: bool = False,
 ) -> go.Figure:
-    """What a threshold does: counts at the left; precision, recall and F1 at the right.
+    """What a threshold does: counts at the left; precision, recall and F1 at the right, each beside its name.
 
-    The slider is Plotly's own, so it works in a saved report without a kernel.
+    The slider needs no kernel, so it works in a saved report too; there it is the browser's own, with the keyboard.
 
     Args:
       target: 0 or 1 ``[n]``.
@@ -181,9 +186,8 @@ def threshold_slider(
     """
     table = threshold_table(target, probability, np.linspace(0, 1, steps))
     first = int(np.abs(table["threshold"].to_numpy() - start).argmin())
-    figure = make_subplots(
-        cols=2, column_widths=[0.42, 0.58], specs=[[{"type": "heatmap"}, {}]], horizontal_spacing=0.14
-    )
+    figure = make_subplots(cols=2, column_widths=[0.4, 0.6], specs=[[{"type": "heatmap"}, {}]], horizontal_spacing=0.14)
+    names = ("precision", "recall", "F1")
 
     def moving(place: int) -> list[Any]:
         row = table.row(place, named=True)
@@ -191,33 +195,38 @@ def threshold_slider(
             [row["true_negative"], row["false_positive"]],
             [row["false_negative"], row["true_positive"]],
         ]
-        scores = [row[name] for name in ("precision", "recall", "f1")]
+        scores = [row[name.lower()] for name in names]
         share = np.asarray(counts) / np.maximum(np.sum(counts, axis=1, keepdims=True), 1)
+        words = [f"{name}<br>{'–' if s is None else f'{s:.3f}'}" for name, s in zip(names, scores, strict=True)]
         return [
             go.Heatmap(z=share.tolist(), text=[[f"{n:,}" for n in line] for line in counts]),
-            go.Scatter(
-                x=[row["threshold"]] * 3, y=scores, text=["–" if s is None else f"{s:.3f}" for s in scores],
-            ),
+            go.Scatter(x=[row["threshold"]] * 3, y=scores),
+            go.Scatter(text=words),
         ]  # fmt: skip
 
-    heat, dots = moving(first)
+    heat, dots, words = moving(first)
     heat.update(
         x=list(labels), y=list(labels), texttemplate="%{text}", textfont_size=15, showscale=False,
-        zmin=0, zmax=1, colorscale=[[0, "rgba(0,114,178,0.04)"], [1, colours(dark)[0]]], xgap=2, ygap=2,
+        zmin=0, zmax=1, colorscale=_shades(dark), xgap=2, ygap=2,
         hovertemplate="actual %{y}, predicted %{x}: %{text} rows (%{z:.1%})<extra></extra>",
     )  # fmt: skip
     dots.update(
-        mode="markers+text", textposition="middle right", marker={"size": 11, "color": colours(dark)[:3]},
-        showlegend=False, hoverinfo="skip", cliponaxis=False,
+        mode="markers", marker={"size": 11, "color": colours(dark)[:3]}, showlegend=False, hoverinfo="skip",
+        cliponaxis=False,
     )  # fmt: skip
-    figure.add_trace(heat, row=1, col=1).add_trace(dots, row=1, col=2)
-    for place, name in enumerate(("precision", "recall", "F1")):
+    # The values have a place of their own: beside their dots they would lie on one another where curves cross.
+    words.update(
+        x=[1.05] * 3, y=[0.92, 0.74, 0.56], mode="text", textposition="middle right", showlegend=False,
+        textfont={"color": colours(dark)[:3], "size": 14}, hoverinfo="skip", cliponaxis=False,
+    )  # fmt: skip
+    figure.add_trace(heat, row=1, col=1).add_trace(dots, row=1, col=2).add_trace(words, row=1, col=2)
+    for place, name in enumerate(names):
         figure.add_scatter(
             x=table["threshold"].to_list(), y=table[name.lower()].to_list(), name=name, mode="lines",
-            line_color=colours(dark)[place], row=1, col=2,
+            line_color=colours(dark)[place], row=1, col=2, showlegend=False,
             hovertemplate=name + " %{y:.3f} at %{x:.2f}<extra></extra>",
         )  # fmt: skip
-    figure.frames = [go.Frame(name=str(place), data=moving(place), traces=[0, 1]) for place in range(table.height)]
+    figure.frames = [go.Frame(name=str(place), data=moving(place), traces=[0, 1, 2]) for place in range(table.height)]
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     figure.update_layout(
         template=template(dark), height=470, margin={"b": 40, "t": 56},
@@ -234,7 +243,8 @@ def threshold_slider(
     figure.update_xaxes(title_text="predicted class", type="category", col=1)
     figure.update_yaxes(title_text="actual class", type="category", autorange="reversed", col=1)
     figure.update_yaxes(title_text="score", range=[0, 1.02], col=2)
-    return figure.update_xaxes(title_text="threshold (probability)", range=[0, 1.08], col=2)
+    ticks = {"tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1], "range": [0, 1.36]}
+    return figure.update_xaxes(title_text="threshold (probability)", **ticks, col=2)
 
 
 def comparison(

@@ -21,13 +21,14 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
-from lab_kit import page
-from lab_kit.schema import LabError
+from lab_kit import datasets, page
+from lab_kit.schema import DatasetCard, LabError
 
 LIBRARIES = ("lab-kit", "jax", "flax", "optax", "polars", "plotly", "numpy", "scikit-learn")
 CHANGED = " (with changes not committed)"
 REPOSITORY = Path(__file__).parent.parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+ONLY = ("only-binary", "only-multiclass", "only-regression", "only-time", "only-random")
 Progress = Callable[[str, float], None]
 
 
@@ -50,6 +51,8 @@ def build_report(
 ) -> Path:
     """Execute notebooks in order and write one self-contained HTML file.
 
+    All cells are executed; which of them the report shows follows from their tags, see ``for_readers``.
+
     Args:
       dataset: the dataset's name; every notebook gets it as its parameter ``dataset``.
       out: the folder of the report, made when it is missing.
@@ -61,9 +64,11 @@ def build_report(
       The file, ``out/<dataset>-report.html``. It appears only when it is complete.
 
     Raises:
-      LabError: when a notebook is missing or not readable, a parameter is known to none of them, a cell fails (the
-        notebook, as far as it came, is kept in ``out/failed/``), or the folder cannot be written.
+      LabError: when there is no such dataset, a notebook is missing or not readable, a parameter is known to none of
+        them, a cell fails (the notebook, as far as it came, is kept in ``out/failed/``), or the folder cannot be
+        written.
     """
+    card = datasets.card(dataset)
     sources = {path: read_notebook(path) for path in notebooks}
     if not sources:
         raise LabError("There is no notebook to report on: give at least one.")
@@ -83,7 +88,7 @@ def build_report(
 
             given = {name: value for name, value in wanted.items() if name in known[path]}
             executed = execute(path, source, given, out, cell_progress)
-            chapters.append(page.Chapter(path.stem, path.parent, executed))
+            chapters.append(page.Chapter(path.stem, path.parent, for_readers(executed, card)))
         progress("writing the report", 1.0)
         effective = {name: value for names in known.values() for name, value in names.items()}
         effective |= {name: repr(value) for name, value in wanted.items()}
@@ -105,6 +110,22 @@ def read_notebook(path: Path) -> NotebookNode:
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, OSError) as error:
         reason = str(error).splitlines()[0][:120]
         raise LabError(f"{path} is not a notebook that can be read: {reason}.") from error
+
+
+def for_readers(notebook: NotebookNode, card: DatasetCard) -> NotebookNode:
+    """The notebook without the cells that are not for the reader of a report on this dataset.
+
+    A cell tagged ``notebook-only`` (how to run cells, for example) is left out of every report. One tagged
+    ``only-binary``, ``only-multiclass``, ``only-regression``, ``only-time`` or ``only-random`` is kept where the card's
+    task or split is of that kind; of several such tags each must hold.
+
+    Args:
+      notebook: executed; left as it is.
+      card: of the dataset.
+    """
+    hidden = {"notebook-only", *ONLY} - {f"only-{card.task}", f"only-{card.split.kind}"}
+    kept = [cell for cell in notebook.cells if hidden.isdisjoint(page.tags(cell))]
+    return NotebookNode({**notebook, "cells": kept})
 
 
 def known_parameters(notebook: NotebookNode) -> dict[str, str]:

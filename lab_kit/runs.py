@@ -1,7 +1,8 @@
-"""A run on disk: its configuration, its history and its best weights, in a folder of its own.
+"""A run on disk: its configuration, its history, its steering, its checkpoints and its best weights, in one folder.
 
-``workspace/<dataset>/runs/<id>/`` holds ``config.json``, ``history.jsonl`` (a line a record, so that a run that is cut
-off keeps what it had) and ``weights.safetensors`` (the best weights so far).
+``workspace/<dataset>/runs/<id>/`` holds ``config.json``, ``history.jsonl`` and ``steering.jsonl`` (a line a record and
+a change, so that a run that is cut off keeps what it had), ``weights.safetensors`` (the best weights so far),
+``checkpoints/`` (from which ``resume`` goes on) and, once it has ended, ``outcome.json``.
 """
 
 import json
@@ -14,12 +15,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors import SafetensorError
 
+from lab_kit import devices, store
+from lab_kit.checkpoints import Checkpoints
 from lab_kit.config import TrainConfig
 from lab_kit.model import Network
 from lab_kit.schema import LabError
+from lab_kit.steering import Change, Steering
 from lab_kit.store import read_json, write_json
-from lab_kit.train import Record
+from lab_kit.train import Progress, Record, beginning
 from lab_kit.weights import network_from, read_weights, write_weights
 
 
@@ -42,6 +47,21 @@ class Run:
     history: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """What a run goes on with, for ``fit`` and ``keep``.
+
+    Attributes:
+      config: what it was begun with.
+      start: where its last good checkpoint got to; None for the beginning.
+      steering: does again what was done by hand after that checkpoint.
+    """
+
+    config: TrainConfig
+    start: Progress | None
+    steering: Steering
+
+
 def row(record: Record) -> dict[str, Any]:
     """A record as one flat row, without the weights: ``train_loss``, ``validation_auc``, ``learning_rate``, ..."""
     return {
@@ -52,6 +72,8 @@ def row(record: Record) -> dict[str, Any]:
         **{f"validation_{name}": value for name, value in (record.validation or {}).items()},
         "rows_per_second": record.rows_per_second,
         "seconds": record.seconds,
+        "gradient_norm": record.gradient_norm,
+        "rate": record.rate,
         **record.hyperparameters,
         "best": record.best,
         "outcome": record.outcome,
@@ -63,7 +85,14 @@ def history(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), infer_schema_length=None)
 
 
-def keep(records: Iterable[Record], folder: Path, config: TrainConfig, fingerprint: str = "") -> Iterator[Record]:
+def keep(
+    records: Iterable[Record],
+    folder: Path,
+    config: TrainConfig,
+    fingerprint: str = "",
+    steering: Steering | None = None,
+    checkpoint_every: float = 2.0,
+) -> Iterator[Record]:
     """Passes records on and writes the run to its folder as they come.
 
         for record in keep(fit(...), runs.new_folder(workspace), config):
@@ -71,34 +100,138 @@ def keep(records: Iterable[Record], folder: Path, config: TrainConfig, fingerpri
 
     Args:
       records: of one fit.
-      folder: does not exist yet, see ``new_folder``.
+      folder: new, see ``new_folder``; or that of a run which ``resume`` has just been asked for.
       config: of the fit.
       fingerprint: of the rows it learns from, so that a later stage knows whether the run still fits them.
+      steering: of the fit; its changes are written down.
+      checkpoint_every: seconds from one checkpoint to the next.
+
+    Raises:
+      LabError: the folder cannot be written, because the disk is full, say; the last good checkpoint stays.
     """
     records = iter(records)
-    first = next(records)  # a configuration that cannot run says so here, before there is a folder
-    folder.mkdir(parents=True)
-    learnt = False
-    with (folder / "history.jsonl").open("w", encoding="utf-8") as lines:
-        for record in chain([first], records):
-            if record.step == 0:
-                about = {"config": asdict(config), "network": asdict(record.network), "fingerprint": fingerprint}
-                write_json(folder / "config.json", about)
-            lines.write(json.dumps(row(record)) + "\n")
-            lines.flush()
-            if record.best:
-                learnt = True
-                write_weights(folder / "weights.safetensors", record.network, np.asarray(record.weights))
-            if record.outcome:
-                write_json(folder / "outcome.json", {"outcome": record.outcome, "learnt": learnt})
-            yield record
+    first = next(records)  # a run that cannot begin says so here, before there is a folder
+    if devices.process():  # the first process writes for all
+        yield from chain([first], records)
+        return
+    identity = store.fingerprint(json.dumps([asdict(first.network), config.optimizer]), fingerprint)
+    saved = Checkpoints(folder / "checkpoints", identity, checkpoint_every, first.step or None)
+    changes = steering.changes if steering else []
+    written, learnt = 0, np.isfinite(first.progress.lowest)
+    try:
+        if first.step == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            about = {"config": asdict(config), "network": asdict(first.network), "fingerprint": fingerprint}
+            write_json(folder / "config.json", about)
+        with (
+            (folder / "history.jsonl").open("a", encoding="utf-8", buffering=1) as history,
+            (folder / "steering.jsonl").open("a", encoding="utf-8", buffering=1) as steered,
+        ):
+            for record in chain([first], records):
+                if record is not first or record.step == 0:  # of a resumed run the first record is there already
+                    history.write(json.dumps(row(record)) + "\n")
+                for change in changes[written:]:
+                    steered.write(json.dumps(asdict(change)) + "\n")
+                written = len(changes)
+                if record.best:
+                    learnt = True
+                    write_weights(folder / "weights.safetensors", record.network, np.asarray(record.weights))
+                saved.save(record.progress, at_once=record.outcome is not None)
+                if record.outcome:
+                    write_json(folder / "outcome.json", {"outcome": record.outcome, "learnt": bool(learnt)})
+                yield record
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(folder, error) from None
+    finally:
+        saved.close()
+
+
+def resume(folder: Path, fingerprint: str) -> Resumed:
+    """Takes a run up where its last good checkpoint left it, and cuts off what its files hold beyond that.
+
+    Args:
+      folder: of the run; ended by its end, by a stop, or by a kill at any moment.
+      fingerprint: of the rows it shall go on with.
+
+    Returns:
+      What to pass on: ``fit(..., resumed.config, start=resumed.start, steering=resumed.steering)``.
+
+    Raises:
+      LabError: it is not a run, it learns from other rows, it has come to its own end, or no checkpoint can be read.
+    """
+    about = read_json(folder / "config.json")
+    config, network = _config(folder, about), network_from(about["network"])
+    if about["fingerprint"] != fingerprint:
+        raise LabError(
+            f"The run {folder} learns from other rows than these: take its dataset as it was, or train anew."
+        )
+    outcome = read_json(folder / "outcome.json")["outcome"] if (folder / "outcome.json").exists() else ""
+    if outcome.startswith(("finished", "stopped early", "diverged")):
+        raise LabError(f"The run {folder} has come to its end ({outcome}): there is nothing to resume.")
+    identity = store.fingerprint(json.dumps([asdict(network), config.optimizer]), fingerprint)
+    start = Checkpoints(folder / "checkpoints", identity).load(beginning(network.signature, config))
+    step = start.step if start else -1
+    try:
+        rows = [line for line in _lines(folder / "history.jsonl") if line["step"] <= step and line["outcome"] is None]
+        changes = [Change(**line) for line in _lines(folder / "steering.jsonl")]
+    except FileNotFoundError:
+        rows, changes = [], []  # killed before its first record
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabError(f"The run {folder} is damaged ({error}); delete its folder and train again.") from None
+    try:
+        _rewrite(folder / "history.jsonl", rows)
+        _rewrite(folder / "steering.jsonl", [asdict(change) for change in changes if change.step < step])
+        (folder / "outcome.json").unlink(missing_ok=True)
+        if start and np.isfinite(start.lowest):
+            write_weights(folder / "weights.safetensors", network, np.asarray(start.best))
+        else:
+            (folder / "weights.safetensors").unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(folder, error) from None
+    return Resumed(config, start, Steering(c for c in changes if c.step >= step and c.name != "stop"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file; a run that was cut off may end in half a line."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+
+
+def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    temporary.replace(path)
+
+
+def _unwritable(folder: Path, error: Exception) -> LabError:
+    return LabError(
+        f"The run {folder} cannot be written: {getattr(error, 'strerror', None) or error}. Its last good checkpoint is "
+        "kept: make room on the disk and resume it."
+    )
+
+
+def _config(folder: Path, about: dict[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig(**{**about["config"], "hidden": tuple(about["config"]["hidden"])})
+    except (KeyError, TypeError) as error:
+        raise LabError(f"The run {folder} is damaged ({error}); delete its folder and train again.") from None
 
 
 def new_folder(folder: Path) -> Path:
-    """A name for a new run below a folder: date and time, and a number when that is taken; names sort by age."""
+    """Makes a folder for a new run: date and time, and a number when that is taken; names sort by age.
+
+    Raises:
+      LabError: it cannot be made.
+    """
     stem = time.strftime("%Y-%m-%d-%H%M%S")
-    names = [stem, *(f"{stem}-{number:03}" for number in range(2, 1000))]
-    return next(folder / name for name in names if not (folder / name).exists())
+    for name in [stem, *(f"{stem}-{number:03}" for number in range(2, 1000))]:
+        try:
+            (folder / name).mkdir(parents=True)  # at once: another process may be looking for a name as well
+            return folder / name
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise LabError(f"The folder {folder} cannot be written: {error.strerror}.") from None
+    raise LabError(f"There are a thousand runs of this second in {folder}: start fewer at a time.")
 
 
 def load(folder: Path) -> Run:
@@ -110,13 +243,10 @@ def load(folder: Path) -> Run:
     about = read_json(folder / "config.json")
     try:
         network = network_from(about["network"])
-        config = TrainConfig(**{**about["config"], "hidden": tuple(about["config"]["hidden"])})
-        lines = (folder / "history.jsonl").read_text("utf-8").splitlines()
-        rows = [
-            json.loads(line) for line in lines if line.endswith("}")
-        ]  # a run that was cut off may end in half a line
+        rows = _lines(folder / "history.jsonl")
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise LabError(f"The run {folder} is damaged ({error}); delete its folder and train again.") from None
+    config = _config(folder, about)
     return Run(folder, config, network, read_weights(folder / "weights.safetensors", network), history(rows))
 
 

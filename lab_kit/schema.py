@@ -209,6 +209,12 @@ class DatasetCard(Part):
         """Names of the categorical inputs, in the order of the card."""
         return tuple(name for name, column in self.columns.items() if column.role == "categorical")
 
+    @property
+    def target_unit(self) -> str:
+        """Unit of the target, empty when the card gives none."""
+        described = self.columns.get(self.target.column)
+        return described.unit if described else ""
+
     def to_json(self) -> str:
         """The card as canonical JSON (sorted keys); ``from_json`` gives an equal card back."""
         # The order of the columns is the order of the inputs, so it must survive the sorting of keys.

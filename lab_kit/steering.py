@@ -1,6 +1,7 @@
-"""A hand on a running fit: new hyperparameters, pause, continue, stop, from any thread."""
+"""A hand on a running fit: new hyperparameters, pause, continue, stop, from any thread; its log can be replayed."""
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab_kit.optimizers import refusal
@@ -9,29 +10,35 @@ from lab_kit.schema import LabError
 
 @dataclass(frozen=True)
 class Change:
-    """A hyperparameter that took a new value before a step.
+    """What the hand did before a step.
 
     Attributes:
       step: the number of optimizer steps done when it took effect.
-      name: of the hyperparameter.
-      value: the new one.
+      name: of a hyperparameter, or ``pause``, ``resume`` or ``stop``.
+      value: the hyperparameter's new one; None for the others.
     """
 
     step: int
     name: str
-    value: float
+    value: float | None
 
 
 class Steering:
-    """Passed to ``fit``, which reads it between two compiled calls, about ten times a second.
+    """Passed to ``fit``, which reads it between two compiled calls, about twenty times a second.
 
     Attributes:
       changes: what took effect so far, in order; a list that grows while the run runs.
     """
 
-    def __init__(self) -> None:
-        """A hand that does nothing yet."""
+    def __init__(self, script: Iterable[Change] = ()) -> None:
+        """A hand that does nothing of its own.
+
+        Args:
+          script: ``changes`` of an earlier run, which are done again at their steps: the same weights, to the bit,
+            follow. Its pauses are left out; its stop is a stop.
+        """
         self.changes: list[Change] = []
+        self._script = sorted((c for c in script if c.name not in ("pause", "resume")), key=lambda change: change.step)
         self._waiting: dict[str, float] = {}
         self._paused = self._stopped = False
         self._condition = threading.Condition()
@@ -75,12 +82,24 @@ class Steering:
         """Whether the run was told to end."""
         return self._stopped
 
+    def due(self, step: int) -> int | None:
+        """For ``fit``: the next step after this one that the script has something for."""
+        return next((change.step for change in self._script if change.step > step), None)
+
     def take(self, step: int) -> dict[str, float]:
         """For ``fit``: waits while paused, then hands over the new values and notes them with the step."""
         with self._condition:
-            self._condition.wait_for(lambda: self._stopped or not self._paused)
+            if self._paused and not self._stopped:
+                self.changes.append(Change(step, "pause", None))
+                self._condition.wait_for(lambda: self._stopped or not self._paused)
+                self.changes.append(Change(step, "resume", None))
+            scripted = [change for change in self._script if change.step <= step]
+            self._script = self._script[len(scripted) :]
+            self._stopped |= any(change.name == "stop" for change in scripted)
             if self._stopped:  # no step follows, so nothing takes effect
+                self.changes.append(Change(step, "stop", None))
                 return {}
-            taken, self._waiting = self._waiting, {}
+            taken = {change.name: change.value for change in scripted if change.value is not None} | self._waiting
+            self._waiting = {}
             self.changes.extend(Change(step, name, value) for name, value in taken.items())
             return taken

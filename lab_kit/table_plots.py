@@ -13,6 +13,11 @@ from plotly.subplots import make_subplots
 
 from lab_kit.look import blank, colours, template
 
+MOST = 8
+"""Values of a column of names that get a bar."""
+
+WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
 
 def table_overview(
     frame: pl.DataFrame,
@@ -20,6 +25,7 @@ def table_overview(
     bins: int = 40,
     across: int = 4,
     dark: bool = False,
+    total: int | None = None,
 ) -> go.Figure:
     """Small multiples: histograms of numbers and times, the commonest values of other columns.
 
@@ -29,25 +35,34 @@ def table_overview(
       bins: bars in a histogram, from the 0.5 % to the 99.5 % quantile; the outer bars hold what lies outside.
       across: small charts in a row.
       dark: for a dark page.
+      total: rows of the table that ``frame`` is a sample of; None or as many when it is the table.
     """
     units = units or {}
     columns = [name for name, dtype in frame.schema.items() if not dtype.is_nested()]
     down = max(1, -(-len(columns) // across))
-    height = 170 * down + 60
+    height = 170 * down + 90
     figure = make_subplots(
         rows=down,
         cols=across,
-        subplot_titles=columns,
+        subplot_titles=[_subtitle(frame[name]) for name in columns],
         vertical_spacing=min(0.5, 62 / height),
         horizontal_spacing=0.07,
     )
-    for place, name in enumerate(columns):
-        row, column = place // across + 1, place % across + 1
-        bars = _histogram(frame[name], bins) if _countable(frame.schema[name]) else _commonest(frame[name])
-        figure.add_trace(bars.update(marker_color=colours(dark)[0], showlegend=False), row=row, col=column)
-        figure.update_xaxes(title_text=units.get(name, ""), title_font_size=11, row=row, col=column)
-    figure.update_layout(template=template(dark), height=height, margin={"t": 40, "l": 40}, bargap=0.05)
+    whole = total in (None, frame.height)
+    rows = f"{frame.height:,} rows" if whole else f"a sample of {frame.height:,} of {total:,} rows"
+    figure.update_layout(
+        template=template(dark), height=height, margin={"t": 76, "l": 40}, bargap=0.05,
+        title={"text": f"Distributions in {rows}"},
+    )  # fmt: skip
     figure.update_yaxes(tickformat="~s", nticks=4).update_xaxes(tickfont_size=10).update_annotations(font_size=12)
+    for place, name in enumerate(columns):
+        at = {"row": place // across + 1, "col": place % across + 1}
+        bars = _histogram(frame[name], bins) if _countable(frame.schema[name]) else _commonest(frame[name])
+        figure.add_trace(bars.update(marker_color=colours(dark)[0], showlegend=False), **at)
+        figure.update_xaxes(title_text=units.get(name, ""), title_font_size=11, **at)
+        if bars.orientation == "h":
+            figure.update_xaxes(tickformat="~s", nticks=4, **at)
+            figure.update_yaxes(type="category", autorange="reversed", showticklabels=False, ticks="", **at)
     return figure
 
 
@@ -77,15 +92,29 @@ def _histogram(column: pl.Series, bins: int) -> go.Bar:
     return go.Bar(x=centres, y=counts, hovertemplate="%{x}: %{y:,} rows<extra></extra>")
 
 
-def _commonest(column: pl.Series, most: int = 10) -> go.Bar:
-    counts = column.drop_nulls().cast(pl.String).value_counts(sort=True, name="rows").head(most)
+def _commonest(column: pl.Series, most: int = MOST) -> go.Bar:
+    """The commonest values as lines with their names on them, which need no room below; weekdays in their order."""
+    values = column.alias("value").drop_nulls().cast(pl.String)
+    counts = values.value_counts(name="rows").sort("rows", "value", descending=[True, False])
+    found = dict(counts.head(most).iter_rows())
+    names = sorted(found, key=WEEK.index) if set(found) <= set(WEEK) else list(found)
+    texts = [_short(name) for name in names]
+    # A name stands on its bar where that is long enough for it at a chart's narrowest, else behind it.
+    room = [
+        found[name] / max(found.values()) > 0.04 + 0.05 * len(text) for name, text in zip(names, texts, strict=True)
+    ]
     # A categorical axis keeps "1" and "01" apart and never turns names into dates.
     return go.Bar(
-        x=[_short(name) for name in counts[:, 0]],
-        y=counts["rows"],
-        customdata=counts[:, 0].to_list(),
-        hovertemplate="%{customdata}: %{y:,} rows<extra></extra>",
-    )
+        y=names, x=[found[name] for name in names], orientation="h",
+        text=texts, textposition=["inside" if fits else "outside" for fits in room], textangle=0, constraintext="none",
+        insidetextanchor="start", textfont_size=10, cliponaxis=False,
+        hovertemplate="%{y}: %{x:,} rows<extra></extra>",
+    )  # fmt: skip
+
+
+def _subtitle(column: pl.Series) -> str:
+    distinct = 0 if _countable(column.dtype) else column.drop_nulls().n_unique()
+    return f"{column.name}, {MOST} of {distinct:,}" if distinct > MOST else column.name
 
 
 def _short(name: str, most: int = 12) -> str:

@@ -16,7 +16,7 @@ from lab_kit.schema import LabError
 def network_from(data: dict[str, Any]) -> Network:
     """A network from the JSON of its ``asdict``."""
     signature = {**data["signature"], "cardinalities": tuple(data["signature"]["cardinalities"])}
-    return Network(Signature(**signature), tuple(data["hidden"]), data["activation"])
+    return Network(Signature(**signature), tuple(data["hidden"]), data["activation"], data.get("normalization", "none"))
 
 
 def write_weights(path: Path, network: Network, weights: np.ndarray) -> None:

@@ -13,11 +13,13 @@ from typing import Literal, NamedTuple
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from lab_kit import __version__, bundle, clean, datasets, evaluate, features, runs, store
+from lab_kit import __version__, bundle, clean, datasets, devices, evaluate, features, runs, store
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig, suggest
 from lab_kit.encoder import Encoder
 from lab_kit.schema import DatasetCard, LabError, TableSource
+from lab_kit.steering import Steering
+from lab_kit.stream import Stream, open_stream, write_stream
 from lab_kit.train import Record, fit
 
 Split = Literal["train", "validation", "test"]
@@ -62,9 +64,9 @@ class Prepared:
     card: DatasetCard
     plan: clean.Plan
     encoder: Encoder
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: Rows | Stream
+    validation: Rows | Stream
+    test: Rows | Stream
     fingerprint: str
 
 
@@ -101,36 +103,65 @@ def cleaned(card: DatasetCard, root: Path | None = None, say: Callable[[str], No
     return Cleaned(store.read(place), plan, pl.read_parquet(ledger_file), current)
 
 
-def prepared(card: DatasetCard, root: Path | None = None, say: Callable[[str], None] = print) -> Prepared:
+def prepared(
+    card: DatasetCard, root: Path | None = None, say: Callable[[str], None] = print, stream: bool = False
+) -> Prepared:
     """The encoded rows of each split, kept in ``features/``; cleans first where that is missing.
 
     Args:
       card: of the dataset.
       root: the workspace.
       say: hears one line for each stage that has to be built.
+      stream: whether the rows stay on disk, as ``Stream``s, for tables larger than memory.
     """
     table = cleaned(card, root, say)
     place = folder(card, root) / "features"
-    files = arrays_file, encoder_file = place / "rows.safetensors", place / "encoder.json"
-    if not _is_whole(place, table.fingerprint, files):
+    encoder = _encoder(table, card, place)
+    current = store.fingerprint(table.fingerprint, encoder.to_json())
+    if stream:
+        parts: dict[str, Rows | Stream] = {}
+        for split in features.SPLITS:
+            frame = table.frame.filter(pl.col("split") == split)
+            parts[split] = _streamed(encoder, frame, place / split, current, say)
+        return Prepared(card, table.plan, encoder, **parts, fingerprint=table.fingerprint)
+    file = place / "rows.safetensors"
+    if not _is_whole(place, current, (file,)):
         say(f"Encoding {card.name}: statistics from the training rows alone ...")
-        place.mkdir(parents=True, exist_ok=True)
         (place / STAMP).unlink(missing_ok=True)
-        encoder = features.fit_encoder(table.frame.filter(pl.col("split") == "train"), card)
-        encoder_file.write_text(encoder.to_json(), "utf-8")
-        save_file(
-            {
-                f"{split}.{name}": array
-                for split in features.SPLITS
-                for name, array in _encoded(encoder, table.frame, split)._asdict().items()
-            },
-            arrays_file,
-        )
-        store.write_json(place / STAMP, store.fingerprint(table.fingerprint, *files))
-    encoder = Encoder.from_json(encoder_file.read_text("utf-8"))
-    arrays = load_file(arrays_file)
+        encoded = {split: _encoded(encoder, table.frame, split)._asdict() for split in features.SPLITS}
+        arrays = {f"{split}.{name}": array for split, rows in encoded.items() for name, array in rows.items()}
+        save_file(arrays, file)
+        store.write_json(place / STAMP, store.fingerprint(current, file))
+    arrays = load_file(file)
     rows = {split: Rows(*(arrays[f"{split}.{name}"] for name in Rows._fields)) for split in features.SPLITS}
     return Prepared(card, table.plan, encoder, **rows, fingerprint=table.fingerprint)
+
+
+def _encoder(table: Cleaned, card: DatasetCard, place: Path) -> Encoder:
+    """The encoder in ``features/encoder.json``, fitted where it is missing or of other rows."""
+    file = place / "encoder.json"
+    try:
+        kept = store.read_json(file)
+        if kept["fingerprint"] == store.fingerprint(table.fingerprint, kept["encoder"]):
+            return Encoder.from_json(kept["encoder"])
+    except (LabError, KeyError, TypeError):
+        pass
+    encoder = features.fit_encoder(table.frame.filter(pl.col("split") == "train"), card)
+    text = encoder.to_json()
+    store.write_json(file, {"fingerprint": store.fingerprint(table.fingerprint, text), "encoder": text})
+    return encoder
+
+
+def _streamed(encoder: Encoder, frame: pl.LazyFrame, place: Path, current: str, say: Callable[[str], None]) -> Stream:
+    """The encoded rows of a split as shards; only one of them is in memory at a time."""
+    try:
+        found = open_stream(place)
+        if found.fingerprint == current:
+            return found
+    except LabError:
+        pass  # there is none, or it is damaged
+    say(f"Encoding the {place.name} rows as shards in {place} ...")
+    return write_stream(features.encode_batches(encoder, frame), place, fingerprint=current)
 
 
 def trained(
@@ -163,16 +194,35 @@ def train(
     root: Path | None = None,
     watch: Callable[[Record], None] = lambda record: None,
 ) -> Path:
-    """Trains and keeps the run.
+    """Trains and keeps the run, with checkpoints from which ``resume`` can go on.
 
     Returns:
       The folder of the run.
     """
-    place = runs.new_folder(folder(data.card, root) / "runs")
-    records = fit(data.train, data.validation, data.encoder.signature, config)
-    for record in runs.keep(records, place, config, data.fingerprint):
+    steering = Steering()
+    records = fit(data.train, data.validation, data.encoder.signature, config, steering=steering)
+    place = runs.new_folder(folder(data.card, root) / "runs") if devices.process() == 0 else Path()
+    for record in runs.keep(records, place, config, data.fingerprint, steering):
         watch(record)
     return place
+
+
+def resume(data: Prepared, place: Path, watch: Callable[[Record], None] = lambda record: None) -> None:
+    """Goes on with a run that was stopped, or killed, from its last good checkpoint: to the bit as if it never was.
+
+    Args:
+      data: that the run learns from.
+      place: the folder of the run.
+      watch: sees each record.
+
+    Raises:
+      LabError: as ``runs.resume``.
+    """
+    again = runs.resume(place, data.fingerprint)
+    rows = data.train, data.validation, data.encoder.signature
+    records = fit(*rows, again.config, steering=again.steering, start=again.start)
+    for record in runs.keep(records, place, again.config, data.fingerprint, again.steering):
+        watch(record)
 
 
 def bundled(data: Prepared, run: runs.Run, root: Path | None = None) -> Path:
@@ -180,7 +230,7 @@ def bundled(data: Prepared, run: runs.Run, root: Path | None = None) -> Path:
     threshold = 0.5
     if data.card.task == "binary":
         probability = evaluate.predict(run.network, run.weights, data.validation)
-        threshold = evaluate.choose_threshold(data.validation.target, probability)
+        threshold = evaluate.choose_threshold(evaluate.targets(data.validation), probability)
     made = bundle.Bundle(data.card, data.plan, data.encoder, run.network, run.weights, threshold)
     place = folder(data.card, root) / "bundle"
     bundle.save(made, place)

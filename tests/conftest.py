@@ -27,6 +27,14 @@ settings.register_profile(
 settings.load_profile("lab-kit")
 
 
+@pytest.fixture
+def one_step_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each compiled call of training is one step, so that there is a record of each."""
+    from lab_kit import train
+
+    monkeypatch.setattr(train, "SECONDS_PER_CALL", 0)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """The system's Chromium, headless. Without it a test is skipped, except in CI, where it fails."""

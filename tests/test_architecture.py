@@ -12,18 +12,34 @@ PACKAGE = Path(__file__).parent.parent / "lab_kit"
 
 # A module imports only from layers before its own, and never from its own.
 LAYERS = (
-    ("arrays", "card_steps", "look"),
+    ("arrays", "card_steps", "look", "screen", "front", "track"),
     ("schema",),
-    ("steps", "tables", "store", "encoder"),
+    ("steps", "tables", "store", "encoder", "stream", "fields"),
     ("datasets", "clean", "features"),
-    ("model", "optimizers", "metrics"),
+    ("model", "optimizers", "metrics", "schedules"),
     ("devices", "steering", "weights"),
-    ("config", "engine"),
-    ("train",),
-    ("runs", "evaluate"),
-    ("bundle", "table_plots", "training_plots", "page"),
-    ("plots", "live", "workspace", "settings"),
-    ("controls", "report"),
+    ("config", "engine", "feed"),
+    ("train", "sweep_program", "race"),
+    ("checkpoints",),
+    ("runs", "evaluate", "sweep", "search", "scale", "race_plots"),
+    ("bundle", "table_plots", "training_plots", "page", "keeping", "run_store", "sweep_curves"),
+    (
+        "plots",
+        "workspace",
+        "settings",
+        "moment",
+        "live_plots",
+        "picture",
+        "mlflow_export",
+        "sweep_plots",
+        "search_plots",
+        "sweep_axes",
+        "scale_plots",
+        "race_panel",
+    ),
+    ("live", "curves", "sweep_moment"),
+    ("controls", "run_table", "sweep_panel", "report"),
+    ("train_command",),
     ("cli",),
     ("__main__",),
 )
@@ -76,7 +92,7 @@ def test_who_may_use_what(path: Path) -> None:
     module, outer = path.stem, outer_imports(path)
     if module in ("model", "metrics", "devices", "train"):
         assert "polars" not in outer
-    if module not in ("settings", "controls"):
+    if module not in ("front", "fields", "settings", "curves", "controls", "run_table", "sweep_axes", "sweep_panel", "race_panel"):
         assert "ipywidgets" not in outer
     if module != "devices":
         uses = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Attribute) and n.attr == "pmap"]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,16 @@ def test_a_value_of_another_kind_is_one_sentence() -> None:
         MODEL.predict(NEW.with_columns(length=pl.lit("long")))
 
 
+def test_columns_without_a_value_are_those_that_predictions_come_from() -> None:
+    def without(**columns: object) -> list[str]:
+        return MODEL.without_values(NEW.with_columns(pl.lit(value).alias(name) for name, value in columns.items()))
+
+    assert MODEL.without_values(NEW) == []
+    assert without(colour=None, count=None) == ["count", "colour"]
+    assert without(key=None, seen_later=None, answer=None, unknown=None) == []
+    assert MODEL.without_values(NEW.head(0)) == []
+
+
 # --- the folder
 
 
@@ -280,9 +291,12 @@ def test_csv_and_parquet_give_the_same_predictions(tmp_path: Path) -> None:
     rows.write_parquet(tmp_path / "new.parquet")
     rows.write_csv(tmp_path / "new.csv", null_value="NA")
     rows.write_csv(tmp_path / "empty.csv", null_value="")
+    rows.write_csv(tmp_path / "new.tsv", separator="\t")
+    rows.write_csv(tmp_path / "new[1] *.csv")
+    rows.write_parquet(tmp_path / "new[1] *.parquet")
     (tmp_path / "new.csv.gz").write_bytes(gzip.compress((tmp_path / "new.csv").read_bytes()))
     expected = MODEL.predict(rows)
-    for name in ("new.parquet", "new.csv", "empty.csv", "new.csv.gz"):
+    for name in ("new.parquet", "new.csv", "empty.csv", "new.tsv", "new.csv.gz", "new[1] *.csv", "new[1] *.parquet"):
         close(MODEL.predict(bundle.read_rows(tmp_path / name, MODEL.card)), expected)
 
 
@@ -295,6 +309,7 @@ def test_csv_and_parquet_give_the_same_predictions(tmp_path: Path) -> None:
         ("bytes.csv", b"a,b\n\xff\xfe,1\n"),
         ("ragged.csv", b"a,b\n1,2,3\n"),
         ("text.parquet", b"a,b\n1,2\n"),
+        ("header.csv", b"length,count\n"),
         (".", None),
     ],
 )
@@ -302,9 +317,17 @@ def test_a_table_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, 
     path = tmp_path / name
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(LabError, match=str(path)) as raised:
+    with pytest.raises(LabError, match=re.escape(str(path))) as raised:
         bundle.read_rows(path, MODEL.card)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["rows", "rows.csv", "rows.parquet"])
+def test_a_folder_is_no_table_and_is_said_to_be_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    NEW.write_csv(tmp_path / name / "new.csv")
+    with pytest.raises(LabError, match=r"is a folder; give one CSV or Parquet file\."):
+        bundle.read_rows(tmp_path / name, MODEL.card)
 
 
 def test_written_rows_can_be_read_again(tmp_path: Path) -> None:

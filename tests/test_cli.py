@@ -1,15 +1,18 @@
 """The command as a user meets it; ``test_journey`` has the way from training to a prediction."""
 
 import os
+import pty
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
+from test_bundle import MODEL, NEW
 
-from lab_kit import cli, datasets, workspace
+from lab_kit import bundle, cli, datasets, workspace
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -75,6 +78,84 @@ def test_widths_that_are_none_are_one_sentence(run: Run, hidden: str) -> None:
     assert status == 1
     assert "hidden" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_progress_is_for_a_terminal_alone_whatever_the_environment_says(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle.save(MODEL, tmp_path / "bundle")
+    NEW.write_csv(tmp_path / "new.csv")
+    arguments = ["predict", tmp_path / "bundle", tmp_path / "new.csv", "-o", tmp_path / "out.csv"]
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a cell of a notebook
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    assert "predictions are in" in out
+    assert "Predicting" not in out
+    assert "\x1b[?25l" not in out  # the cursor is not hidden
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_without_a_value_is_filled_and_named(run: Run, tmp_path: Path, suffix: str) -> None:
+    bundle.save(MODEL, tmp_path / "bundle")
+    new, out = tmp_path / f"new.{suffix}", tmp_path / f"out.{suffix}"
+    arguments = ["predict", tmp_path / "bundle", new, "-o", out]
+    bundle.write_rows(NEW, new)
+    status, _, err = run(*arguments)
+    assert (status, err) == (0, "")
+    bundle.write_rows(NEW.with_columns(pl.lit(None, NEW.schema[c]).alias(c) for c in ("count", "colour", "key")), new)
+    status, _, err = run(*arguments)
+    assert status == 0
+    assert "new." in err
+    assert "has a value in 'count', 'colour'; each was filled as a gap." in err  # the key is no input
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "words"),
+    [
+        ("header.csv", "out.csv", "header.csv has names of columns but no rows, so there is nothing to predict."),
+        ("header.parquet", "out.csv", "has names of columns but no rows"),
+        ("new.csv", "missing/out.csv", "there is no folder {folder}/missing; make it first."),
+        ("new.csv", "missing/out.parquet", "there is no folder {folder}/missing; make it first."),
+        ("new.csv", "new.csv/out.csv", "there is no folder {folder}/new.csv; make it first."),
+        ("new.csv", "bundle/out.txt", "must end in .csv or .parquet"),
+        (".", "out.csv", "is a folder; give one CSV or Parquet file."),
+    ],
+)
+def test_rows_or_an_output_that_cannot_be_are_one_sentence(
+    run: Run, tmp_path: Path, name: str, output: str, words: str
+) -> None:
+    bundle.save(MODEL, tmp_path / "bundle")
+    NEW.write_csv(tmp_path / "new.csv")
+    NEW.head(0).write_csv(tmp_path / "header.csv")
+    NEW.head(0).write_parquet(tmp_path / "header.parquet")
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = run("predict", tmp_path / "bundle", tmp_path / name, "-o", tmp_path / output)
+    assert status == 1
+    assert words.format(folder=tmp_path) in err
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_progress(tmp_path: Path) -> None:
+    bundle.save(MODEL, tmp_path / "bundle")
+    NEW.write_csv(tmp_path / "new.csv")
+    ours, theirs = pty.openpty()
+    arguments = ["predict", tmp_path / "bundle", tmp_path / "new.csv", "-o", tmp_path / "out.csv"]
+    command = [sys.executable, "-m", "lab_kit", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while more := os.read(ours, 65536):
+                seen += more
+        except OSError:  # Linux says so when the other end closes
+            pass
+    os.close(ours)
+    assert process.returncode == 0, seen
+    assert b"Predicting" in seen
 
 
 @pytest.mark.slow

@@ -101,6 +101,9 @@ def test_an_own_table_is_one_more_card(tmp_path: Path) -> None:
     assert frame.rows() == [(1, "x", 0), (2, "z", 1), (3, None, 0)]
     frame.write_parquet(tmp_path / "t.parquet")
     assert datasets.scan(card("t.parquet"), tmp_path).collect().equals(frame)
+    for suffix in ("csv", "parquet"):  # a name is a name, not a pattern
+        shutil.copy(tmp_path / f"t.{suffix}", tmp_path / f"t[1] *.{suffix}")
+        assert datasets.scan(card(f"t[1] *.{suffix}"), tmp_path).collect().equals(frame)
 
 
 def test_a_late_fraction_makes_the_whole_column_a_float(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The evaluation against scikit-learn, a bootstrap, counts by hand and a forward pass without devices."""
 
 import numpy as np
+import polars as pl
 import pytest
 from example_rows import TASKS, part, rows, signature
 from hypothesis import given, settings
@@ -250,3 +251,19 @@ def test_summary_of_a_regression_is_in_the_targets_unit(mean: float, std: float)
     assert found["value"].to_list() == pytest.approx(list(expected))
     assert (found["low"] < found["value"]).all()
     assert (found["value"] < found["high"]).all()
+
+
+def test_the_headline_tells_the_first_measure_of_every_model_with_its_interval() -> None:
+    lines = [
+        ("AUC", "network", 0.69391, 0.68869, 0.69912),
+        ("AUC", "gradient boosting", 0.69649, 0.6913, 0.7017),
+        ("accuracy", "network", 0.76, 0.75, 0.77),
+    ]
+    table = pl.DataFrame(lines, schema=["measure", "model", "value", "low", "high"], orient="row")
+    assert evaluate.headline(table, 53_991) == (
+        "Test AUC of the network 0.694 (95 % interval 0.689 to 0.699) on 53,991 rows; "
+        "gradient boosting 0.696 (0.691 to 0.702)."
+    )
+    errors = pl.DataFrame([("MAE", "network", 41.234, 36.0, 1234.5)], schema=table.schema, orient="row")
+    sentence = "Test MAE of the network 41.23 mg/dl (95 % interval 36 to 1,234) on 66 rows."
+    assert evaluate.headline(errors, 66, "mg/dl") == sentence

@@ -84,6 +84,8 @@ def test_the_report_on_flights_is_honest_and_the_network_is_near_the_baseline(fl
     }
     assert found["network"] >= 0.69
     assert abs(found["network"] - found["gradient boosting"]) <= 0.01
+    assert "What a careless split would have said" in page
+    assert re.search(r"<header>.*Test AUC of the network 0\.\d{3} \(95 % interval .*</header>", page, re.DOTALL)
     assert page.count("<script") < 20  # plotly.js once, not once a chart
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?://", page)
 
@@ -114,7 +116,16 @@ def test_no_test_row_touched_the_model_on_flights(flights: Path) -> None:
 def test_the_notebooks_run_on_every_task(dataset: str, tmp_path: Path) -> None:
     done = lab_kit("report", "--dataset", dataset, "--out", tmp_path / "out", LAB_KIT_WORKSPACE=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "out" / f"{dataset}-report.html").stat().st_size > 1_000_000
+    text = (tmp_path / "out" / f"{dataset}-report.html").read_text("utf-8")
+    assert len(text) > 1_000_000
+    header, main = text[text.index("<header") : text.index("</header>")], text[text.index("<main") :]
+    measure = "AUC" if dataset == "health" else "accuracy" if dataset == "digits" else "MAE"
+    assert re.search(rf"Test {measure} of the network [\d.]+ \(95 % interval [\d.]+ to [\d.]+\)", header)
+    assert "gradient boosting" in header
+    assert datasets.card(dataset).question in header
+    for words in ("Shift", "careless split", "flight"):  # how to run cells, a split by time, the other dataset
+        assert words not in main[: main.index("<script>")]
+    assert ("Over all thresholds" in main) == (dataset == "health")
 
 
 @pytest.mark.slow

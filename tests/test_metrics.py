@@ -1,7 +1,11 @@
 """Losses and metrics against numbers by hand and against scikit-learn, and their laws as sums."""
 
+from typing import get_args
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from example_rows import TASKS
 from hypothesis import given, settings
@@ -10,11 +14,13 @@ from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_sco
 
 from lab_kit import metrics
 from lab_kit.arrays import Task
+from lab_kit.metrics import Loss
 
 COUNT = 24
 
-sums = jax.jit(metrics.sums, static_argnums=0)
-detailed = jax.jit(metrics.detailed, static_argnums=0)
+sums = jax.jit(metrics.sums, static_argnums=(0, 4))
+detailed = jax.jit(metrics.detailed, static_argnums=(0, 4))
+objective = jax.jit(metrics.objective, static_argnums=(0, 3))
 
 
 def scored(task: Task, count: int = COUNT, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -29,9 +35,11 @@ def scored(task: Task, count: int = COUNT, seed: int = 0) -> tuple[np.ndarray, n
     return outputs, target
 
 
-def measured(task: Task, outputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> dict:
+def measured(
+    task: Task, outputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None, loss: Loss | None = None
+) -> dict:
     weight = np.ones(len(target), np.float32) if weight is None else weight
-    return metrics.ratios(task, np.asarray(detailed(task, outputs, target, weight)))
+    return metrics.ratios(task, np.asarray(detailed(task, outputs, target, weight, loss)))
 
 
 def test_binary_cross_entropy_by_hand() -> None:
@@ -165,6 +173,117 @@ def test_the_lengths_of_the_sums(task: Task) -> None:
     outputs, target = scored(task)
     weight = np.ones(COUNT, np.float32)
     brief, full = (function(task, outputs, target, weight) for function in (sums, detailed))
-    assert brief.shape == (metrics.SUMS[task],)
+    assert brief.shape == (metrics.SUMS,) == (3,)
     np.testing.assert_array_equal(full[: brief.size], brief)
     assert set(metrics.ratios(task, np.asarray(brief))) <= set(metrics.ratios(task, np.asarray(full)))
+
+
+def test_the_three_sums_by_hand() -> None:
+    weight = np.array([1, 1, 0, 1], np.float32)
+    of_binary = sums(
+        "binary", np.array([[2], [-1], [5], [0.5]], np.float32), np.array([1, 1, 1, 0], np.float32), weight
+    )
+    np.testing.assert_allclose(of_binary, [3, np.log1p(np.exp([-2, 1, 0.5])).sum(), 1], rtol=1e-6)
+    outputs, target = np.eye(3, dtype=np.float32)[[0, 1, 2, 2]], np.array([0, 2, 2, 2], np.int32)
+    right, wrong = np.log(np.e + 2) - 1, np.log(np.e + 2)
+    np.testing.assert_allclose(sums("multiclass", outputs, target, weight), [3, 2 * right + wrong, 2], rtol=1e-6)
+    outputs, target = np.array([[1], [2], [9], [4]], np.float32), np.array([1, 4, 0, 1], np.float32)
+    np.testing.assert_allclose(sums("regression", outputs, target, weight), [3, 0 + 4 + 9, 0 + 4 + 9], rtol=1e-6)
+    # Huber: 0, then 2 - 1/2 and 3 - 1/2 beyond delta; the squared errors stay what they are.
+    np.testing.assert_allclose(sums("regression", outputs, target, weight, "huber"), [3, 0 + 1.5 + 2.5, 13], rtol=1e-6)
+
+
+def test_each_task_names_its_losses_its_own_first() -> None:
+    assert set(metrics.LOSSES) == set(TASKS)
+    assert {loss for of_task in metrics.LOSSES.values() for loss in of_task} == set(get_args(Loss))
+    for task, choices in metrics.LOSSES.items():
+        outputs, target = scored(task)
+        np.testing.assert_array_equal(
+            metrics.losses(task, outputs, target, choices[0]), metrics.losses(task, outputs, target)
+        )
+
+
+# Huber's loss.
+
+
+@given(error=st.floats(-1e4, 1e4, width=32), target=st.floats(-10, 10, width=32))
+@settings(max_examples=50)
+def test_huber_is_a_parabola_that_goes_on_as_a_line(error: float, target: float) -> None:
+    output = np.float32(target + error)
+    e = abs(float(output) - target)
+    expected = e**2 / 2 if e <= metrics.HUBER_DELTA else metrics.HUBER_DELTA * (e - metrics.HUBER_DELTA / 2)
+    found = metrics.losses("regression", np.array([[output]]), np.array([target], np.float32), "huber")
+    np.testing.assert_allclose(found, [expected], rtol=1e-4, atol=1e-6)
+
+
+def test_huber_by_hand() -> None:
+    target = np.zeros(5, np.float32)
+    outputs = np.array([[0.5], [-1], [1], [3], [-11]], np.float32)
+    found = metrics.losses("regression", outputs, target, "huber")
+    np.testing.assert_allclose(found, [0.125, 0.5, 0.5, 2.5, 10.5], rtol=1e-6)
+
+
+def test_the_gradient_of_huber_is_never_longer_than_its_delta() -> None:
+    outputs = jnp.linspace(-5, 5, 101)[:, None]
+    slope = jax.grad(lambda z: metrics.losses("regression", z, jnp.zeros(101), "huber").sum())(outputs)
+    np.testing.assert_allclose(slope, np.clip(outputs, -metrics.HUBER_DELTA, metrics.HUBER_DELTA), atol=1e-6)
+
+
+def test_rmse_and_r2_of_a_huber_run_are_those_of_squared_errors() -> None:
+    outputs, target = scored("regression", 500)
+    outputs[::50] += 20  # outliers, which Huber's loss counts for less
+    huber, squared = (measured("regression", outputs, target, loss=loss) for loss in ("huber", "squared error"))
+    assert (huber["rmse"], huber["r2"]) == (squared["rmse"], squared["r2"])
+    assert huber["rmse"] == pytest.approx(mean_squared_error(target, outputs[:, 0]) ** 0.5, rel=1e-5)
+    assert huber["r2"] == pytest.approx(r2_score(target, outputs[:, 0]), rel=1e-5)
+    assert huber["loss"] < squared["loss"] / 4
+
+
+# Label smoothing.
+
+
+@given(smoothing=st.floats(0, 0.99), seed=st.integers(0, 10))
+@settings(max_examples=30)
+def test_smoothed_labels_of_several_classes_are_those_of_optax(smoothing: float, seed: int) -> None:
+    outputs, target = scored("multiclass", seed=seed)
+    labels = optax.smooth_labels(jax.nn.one_hot(target, 3), smoothing)
+    expected = optax.softmax_cross_entropy(outputs, labels)
+    found = objective("multiclass", outputs, target, None, smoothing)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@given(smoothing=st.floats(0, 0.99), seed=st.integers(0, 10))
+@settings(max_examples=30)
+def test_smoothed_labels_of_two_classes_by_hand(smoothing: float, seed: int) -> None:
+    outputs, target = scored("binary", seed=seed)
+    p = 1 / (1 + np.exp(-outputs[:, 0].astype(np.float64)))
+    truth = np.where(target == 1, 1 - smoothing / 2, smoothing / 2)
+    expected = -truth * np.log(p) - (1 - truth) * np.log(1 - p)
+    np.testing.assert_allclose(objective("binary", outputs, target, None, smoothing), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_two_classes_are_smoothed_alike_as_one_output_or_two() -> None:
+    outputs, target = scored("binary")
+    pair = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
+    np.testing.assert_allclose(
+        objective("multiclass", pair, target.astype(np.int32), None, 0.3),
+        objective("binary", outputs, target, None, 0.3),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_smoothing_is_the_plain_loss(task: Task) -> None:
+    outputs, target = scored(task)
+    for loss in metrics.LOSSES[task]:
+        plain = jax.jit(metrics.losses, static_argnums=(0, 3))(task, outputs, target, loss)
+        np.testing.assert_allclose(objective(task, outputs, target, loss, 0.0), plain, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", metrics.LOSSES["regression"])
+def test_a_regression_takes_no_notice_of_smoothing(loss: Loss) -> None:
+    outputs, target = scored("regression")
+    np.testing.assert_array_equal(
+        objective("regression", outputs, target, loss, 0.5), objective("regression", outputs, target, loss, 0.0)
+    )

@@ -38,6 +38,16 @@ def test_the_dataset_is_a_parameter_that_the_report_can_set(notebook: nbformat.N
     assert report.known_parameters(notebook)["dataset"] == "'flights'"
 
 
+def test_the_tags_are_those_that_papermill_and_the_report_know(notebook: nbformat.NotebookNode) -> None:
+    known = {"parameters", "headline", "notebook-only", *report.ONLY}
+    assert {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])} <= known
+
+
+def test_what_every_report_shows_speaks_of_no_dataset(notebook: nbformat.NotebookNode) -> None:
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert not re.search(r"\b(flights?|planes?|gusts?|airports?|tumours?|digits?|patients?)\b", prose, re.IGNORECASE)
+
+
 def test_code_defines_nothing_and_only_the_first_imports_are_imports(notebook: nbformat.NotebookNode) -> None:
     cells = code(notebook)
     nodes = [node for cell in cells for node in ast.walk(cell)]

@@ -25,6 +25,8 @@ class Record:
     rows_seen: int = 0
     rows_per_second: float = 0.0
     seconds: float = 0.0
+    gradient_norm: float = 0.0
+    rate: float = 0.0
     outcome: str | None = None
     hyperparameters: dict[str, float] = field(default_factory=dict)
 
@@ -98,14 +100,35 @@ def test_overview_counts_every_known_value_and_leaves_nested_columns_out():
         "late",
         "empty",
     ]
-    assert [int(np.sum(trace.y)) for trace in figure.data] == [2, 3, 4, 3, 0]
-    assert list(figure.data[1].x) == ["AA", "01"]
+    counts = [trace.x if trace.orientation == "h" else trace.y for trace in figure.data]
+    assert [int(np.sum(each)) for each in counts] == [2, 3, 4, 3, 0]
+    assert list(figure.data[1].y) == ["AA", "01"]
     assert [str(day)[:10] for day in figure.data[2].x] == [
         "2013-01-01",
         "2013-01-02",
         "2013-01-03",
         "2013-01-04",
     ]
+
+
+def test_overview_says_how_many_rows_it_shows_and_how_many_values_it_leaves_out():
+    frame = pl.DataFrame({"rows": [f"a name that is long, {k}" for k in range(11)] + ["most"] * 2, "few": ["x"] * 13})
+    figure = plots.table_overview(frame, total=1_000)
+    assert figure.layout.title.text == "Distributions in a sample of 13 of 1,000 rows"
+    for total in (None, 13):
+        assert plots.table_overview(frame, total=total).layout.title.text == "Distributions in 13 rows"
+    assert [note.text for note in figure.layout.annotations] == ["rows, 8 of 12", "few"]
+    names = figure.data[0]
+    assert (len(names.y), len(set(names.y)), names.y[0], names.x[0]) == (8, 8, "most", 2)
+    assert max(map(len, names.text)) <= 12
+    assert list(names.textposition) == ["inside"] + ["outside"] * 7  # "most" has the room
+
+
+def test_weekdays_come_in_the_order_of_the_week_and_other_names_by_their_number():
+    days = ["Sunday"] * 3 + ["Friday"] * 2 + ["Monday"]
+    shown = plots.table_overview(pl.DataFrame({"day": days, "name": [*days[:5], "Mon"]})).data
+    assert [list(trace.y) for trace in shown] == [["Monday", "Friday", "Sunday"], ["Sunday", "Friday", "Mon"]]
+    assert [list(trace.x) for trace in shown] == [[1, 2, 3], [3, 2, 1]]
 
 
 def test_overview_of_a_large_column_keeps_all_rows_in_few_bars():
@@ -181,6 +204,10 @@ def test_threshold_slider_has_a_frame_for_each_position_and_starts_where_it_says
         counts = [int(cell.replace(",", "")) for line in frame.data[0].text for cell in line]
         assert sum(counts) == 500
     assert figure.data[0].text == figure.frames[slider.active].data[0].text
+    row = plots.threshold_table(TARGET, PROBABILITY, [0.3]).row(0, named=True)
+    words = [f"{name}<br>{row[name.lower()]:.3f}" for name in ("precision", "recall", "F1")]
+    assert list(figure.data[2].text) == list(figure.frames[slider.active].data[2].text) == words
+    assert np.min(np.abs(np.diff(figure.data[2].y))) > 0.15  # two lines each, of 14 of some 330 pixels
 
 
 def test_a_long_curve_is_thinned_to_its_shape_and_keeps_its_ends():

@@ -1,5 +1,6 @@
 """The report: notebooks executed, one file, no network, and one clear sentence when something fails."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -8,9 +9,9 @@ import nbformat
 import plotly.graph_objects as go
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, expect
 
-from lab_kit import page, report
+from lab_kit import datasets, page, report
 from lab_kit.schema import LabError
 
 CHART = """
@@ -18,11 +19,28 @@ import plotly.graph_objects as go
 steps = [dict(label=str(k), method="animate", args=[[str(k)], dict(mode="immediate", frame=dict(duration=0))])
          for k in (1, 2, 3)]
 go.Figure(
-    data=[go.Scatter(x=[0, 1, 2], y=[0, 1, 2], name="loss")],
-    layout=dict(title="Loss of <b>one</b> run", sliders=[dict(steps=steps)], height=320),
-    frames=[go.Frame(name=str(k), data=[go.Scatter(y=[0, k, 2 * k])]) for k in (1, 2, 3)],
+    data=[go.Scatter(x=[0, 1, 2], y=[0, 1, 0], name="loss")],
+    layout=dict(title="Loss of <b>one</b> run", sliders=[dict(steps=steps, currentvalue=dict(prefix="rate: "))],
+                height=320),
+    frames=[go.Frame(name=str(k), data=[go.Scatter(y=[0, k, 0])]) for k in (1, 2, 3)],
 )
 """
+
+# What the chart shows: the heights of its line in units of its axis, read from the path that is on the screen.
+DRAWN = """(() => {
+  const chart = document.querySelector('figure.chart .js-plotly-plot');
+  const path = chart.querySelector('.scatterlayer path.js-line').getAttribute('d');
+  const heights = path.match(/[-\\d.]+,[-\\d.]+/g).map((point) => Number(point.split(',')[1]));
+  return heights.map((height) => Math.round(chart._fullLayout.yaxis.p2c(height) * 10) / 10);
+})()"""
+
+
+INK = "document.querySelector('figure.chart .js-plotly-plot')._fullLayout.font.color"
+
+
+def drawn(view: Page) -> list[float]:
+    values: list[float] = view.evaluate(DRAWN)
+    return values
 
 
 def parameters_cell(source: str = 'dataset = "health"\nseed = 0') -> nbformat.NotebookNode:
@@ -153,6 +171,16 @@ def test_plotly_is_in_the_page_once_however_many_charts() -> None:
     assert len(set(re.findall(r'<div id="(chart-[^"]+)"', text))) == 3
 
 
+def test_the_headline_stands_at_the_top_and_where_it_was_found() -> None:
+    told = cell(shown({"text/markdown": "Late?\n\n**AUC 0.7**", "text/plain": "<Markdown>"}))
+    told.metadata["tags"] = ["headline"]
+    text = rendered(new_markdown_cell("# A"), told)
+    header = text[text.index("<header") : text.index("</header>")]
+    assert "<p>Late?</p>\n<p><strong>AUC 0.7</strong></p>" in header
+    assert text.count("AUC 0.7") == 2
+    assert 'class="headline"' not in rendered(new_markdown_cell("# A"), cell(shown({"text/plain": "1"})))
+
+
 # --- errors in outputs
 
 
@@ -185,6 +213,26 @@ def test_an_error_that_is_expected_is_not_one() -> None:
 def test_parameters_are_read_with_their_defaults() -> None:
     notebook = new_notebook(cells=[parameters_cell('dataset: str = "a=b"  # the name\nseed = 0\nwidths = (1, 2)')])
     assert report.known_parameters(notebook) == {"dataset": "'a=b'", "seed": "0", "widths": "(1, 2)"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kept"),
+    [
+        ("flights", "none binary time both"),
+        ("health", "none binary random"),
+        ("digits", "none multiclass random"),
+        ("diabetes", "none regression random"),
+    ],
+)
+def test_a_reader_sees_the_cells_that_suit_the_dataset(dataset: str, kept: str) -> None:
+    cells = [new_markdown_cell(name, metadata={"tags": [f"only-{name}"]}) for name in
+             ("binary", "multiclass", "regression", "time", "random")]  # fmt: skip
+    both = new_markdown_cell("both", metadata={"tags": ["only-time", "only-binary"]})
+    how = new_markdown_cell("how to run cells", metadata={"tags": ["notebook-only"]})
+    whole = new_notebook(cells=[new_markdown_cell("none"), how, *cells, both])
+    shown = report.for_readers(whole, datasets.card(dataset))
+    assert " ".join(each.source for each in shown.cells) == kept
+    assert len(whole.cells) == 8
 
 
 @pytest.mark.slow
@@ -280,6 +328,31 @@ def test_writing_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.Mo
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.html": "old"}
 
 
+def moved_by_keyboard(view: Page) -> None:
+    """The slider is the browser's own, has a name, says its value, and its keys move the chart."""
+    slider = view.get_by_role("slider")
+    expect(slider).to_have_count(1)
+    expect(slider).to_have_accessible_name("rate")
+    expect(view.locator("figure.chart .slider-container")).to_have_count(0)  # Plotly's own has no keyboard
+    assert drawn(view) == [0, 1, 0]
+    slider.focus()
+    for key, label, values in (
+        ("ArrowRight", "2", [0, 2, 0]),
+        ("End", "3", [0, 3, 0]),
+        ("ArrowLeft", "2", [0, 2, 0]),
+        ("Home", "1", [0, 1, 0]),
+        ("End", "3", [0, 3, 0]),
+    ):
+        view.keyboard.press(key)
+        expect(slider).to_have_attribute("aria-valuetext", label)
+        expect(view.locator("label.slider")).to_contain_text(f"rate {label}")
+        view.wait_for_function(f"JSON.stringify({DRAWN}) === '{json.dumps(values, separators=(',', ':'))}'")
+    # Drawn again for the other colour scheme, the chart stays where its slider is.
+    ink, light = view.evaluate(f"[{INK}, matchMedia('(prefers-color-scheme: light)').matches]")
+    view.emulate_media(color_scheme="dark" if light else "light")
+    view.wait_for_function(f"{INK} !== '{ink}' && JSON.stringify({DRAWN}) === '[0,3,0]'")
+
+
 @pytest.mark.slow
 @pytest.mark.notebooks
 @pytest.mark.browser
@@ -305,13 +378,7 @@ def test_the_report_works_from_disk_without_a_network(tmp_path: Path, browser: B
         over, under = (view.locator("math mfrac > *").nth(n).bounding_box() for n in (0, 1))
         assert over["y"] + over["height"] <= under["y"] + 1  # type: ignore[index]
 
-        line = view.locator("figure.chart .scatterlayer path.js-line").first
-        before = line.get_attribute("d")
-        view.locator("figure.chart .slider-rail-touch-rect").click(position={"x": 300, "y": 5})
-        view.wait_for_function(
-            "before => document.querySelector('.scatterlayer path.js-line').getAttribute('d') !== before",
-            arg=before,
-        )
+        moved_by_keyboard(view)
         assert view.locator("[data-title*=hare], [data-attr*=Cloud]").count() == 0
 
         code = view.locator("details.code pre").last

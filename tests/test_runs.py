@@ -11,11 +11,12 @@ from example_rows import part, rows, signature
 
 from lab_kit import runs
 from lab_kit.config import TrainConfig
+from lab_kit.engine import State
 from lab_kit.model import Network
 from lab_kit.schema import LabError
-from lab_kit.train import Record, fit
+from lab_kit.train import Progress, Record, fit
 
-CONFIG = TrainConfig((4,), "tanh", "momentum", batch_size=16, epochs=3, learning_rate=0.05, patience=2)
+CONFIG = TrainConfig((4,), "tanh", optimizer="momentum", batch_size=16, epochs=3, learning_rate=0.05, patience=2)
 
 
 def record(step: int, best: bool = False, outcome: str | None = None, loss: float = 0.5, weight: float = 0.0) -> Record:
@@ -23,7 +24,12 @@ def record(step: int, best: bool = False, outcome: str | None = None, loss: floa
     weights = np.full(network.parameters, weight, np.float32)
     validation = {"loss": loss, "auc": float("nan")} if step != 1 else None
     train = {"loss": loss} if step else {}
-    return Record(step / 2, step, step, train, validation, 1.0, 1.0, {"dropout": 0.1}, best, outcome, network, weights)
+    state = State(weights, (), np.int32(step), np.uint32(0))
+    progress = Progress(state, weights, np.zeros(4), {"dropout": 0.1}, float("inf"), 0, 1.0)
+    return Record(
+        step / 2, step, step, train, validation, 1.0, 1.0, 0.3, 0.1, {"dropout": 0.1}, best, outcome, network, weights,
+        progress,
+    )  # fmt: skip
 
 
 def made(folder: Path, *records: Record, fingerprint: str = "f") -> Path:
@@ -147,4 +153,11 @@ def test_names_of_runs_sort_by_age_also_within_a_second(tmp_path: Path, monkeypa
 
 def test_a_run_leaves_only_its_files(tmp_path: Path) -> None:
     folder = made(tmp_path / "run", *GOOD)
-    assert sorted(os.listdir(folder)) == ["config.json", "history.jsonl", "outcome.json", "weights.safetensors"]
+    assert sorted(os.listdir(folder)) == [
+        "checkpoints",
+        "config.json",
+        "history.jsonl",
+        "outcome.json",
+        "steering.jsonl",
+        "weights.safetensors",
+    ]

@@ -51,7 +51,8 @@ def test_a_pause_holds_until_it_is_resumed_or_stopped(release: str) -> None:
     run.join(30)
     assert taken == [{"momentum": 0.5} if release == "resume" else {}]
     assert steering.stopped == (release == "stop")
-    assert steering.changes == ([Change(3, "momentum", 0.5)] if release == "resume" else [])
+    followed = Change(3, "momentum", 0.5) if release == "resume" else Change(3, "stop", None)
+    assert steering.changes == [Change(3, "pause", None), Change(3, "resume", None), followed]
 
 
 def test_a_change_that_waits_when_the_run_stops_never_took_effect() -> None:
@@ -59,7 +60,7 @@ def test_a_change_that_waits_when_the_run_stops_never_took_effect() -> None:
     steering.set("momentum", 0.5)
     steering.stop()
     assert steering.take(4) == {}
-    assert steering.changes == []
+    assert steering.changes == [Change(4, "stop", None)]
 
 
 def test_no_value_is_lost_between_threads() -> None:
@@ -74,3 +75,37 @@ def test_no_value_is_lost_between_threads() -> None:
     assert seen == sorted(set(seen)), "in their order, none twice"
     assert seen[-1] == values[-1], "the last one always arrives"
     assert [change.value for change in steering.changes] == seen
+
+
+SCRIPT = [
+    Change(2, "learning_rate", 0.5),
+    Change(2, "dropout", 0.0),
+    Change(5, "pause", None),
+    Change(5, "resume", None),
+    Change(5, "learning_rate", 0.1),
+    Change(9, "stop", None),
+]
+
+
+def test_a_script_is_done_again_at_its_steps_without_its_pauses() -> None:
+    steering = Steering(SCRIPT)
+    assert [steering.due(step) for step in (0, 1, 2, 5, 9)] == [2, 2, 5, 9, None]
+    assert steering.take(0) == {}
+    assert steering.take(2) == {"learning_rate": 0.5, "dropout": 0.0}
+    assert steering.due(2) == 5
+    assert steering.take(5) == {"learning_rate": 0.1}
+    assert not steering.stopped
+    assert steering.take(9) == {}
+    assert steering.stopped
+    assert steering.changes == [change for change in SCRIPT if change.name not in ("pause", "resume")]
+
+
+def test_a_script_taken_up_late_has_its_last_values() -> None:
+    steering = Steering(SCRIPT)
+    assert steering.take(6) == {"learning_rate": 0.1, "dropout": 0.0}
+
+
+def test_a_hand_on_a_scripted_run_has_the_last_word() -> None:
+    steering = Steering(SCRIPT)
+    steering.set("learning_rate", 0.7)
+    assert steering.take(2) == {"learning_rate": 0.7, "dropout": 0.0}

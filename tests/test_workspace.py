@@ -119,7 +119,8 @@ def test_damaged_arrays_are_built_again(own: DatasetCard, tmp_path: Path, file: 
     whole = path.read_bytes()
     for damage in (b"", whole[:-3] + b"1" + whole[-2:], None):
         path.unlink() if damage is None else path.write_bytes(damage)
-        assert heard(own, tmp_path) == ["Encoding"]
+        # An encoder is fitted again in silence; the rows that follow from it are still the same.
+        assert heard(own, tmp_path) == ([] if file == "encoder.json" else ["Encoding"])
         assert same_rows(before, workspace.prepared(own, tmp_path))
         assert path.read_bytes() == whole
 

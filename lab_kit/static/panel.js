@@ -1,5 +1,5 @@
-// Four things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), what
-// it has painted, and which label belongs to which slider (ipywidgets names none of them).
+// Things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), what it has
+// painted, and which label belongs to which control (ipywidgets names none of them).
 export default {
   render({ model, el }) {
     const theme = () => {
@@ -8,20 +8,33 @@ export default {
       model.set("dark", dark);
       model.save_changes();
     };
+    const set = (part, names) => {
+      for (const [name, value] of Object.entries(names)) if (part.getAttribute(name) !== value) part.setAttribute(name, value);
+    };
     const name = (root) => {
-      for (const row of root.querySelectorAll(".lab-controls .widget-inline-hbox")) {
-        const label = row.querySelector(".widget-label")?.textContent;
-        const named = row.querySelectorAll("[role=slider], .widget-readout, select, input:not([type=checkbox])");
-        if (label) named.forEach((part) => part.setAttribute("aria-label", label));
-        // Values of a slider are read out as they are shown (0.001), not as the handle's place on it (-3).
-        const handle = row.querySelector("[role=slider]"), readout = row.querySelector(".widget-readout");
-        if (handle && readout) handle.setAttribute("aria-valuetext", readout.textContent);
+      for (const label of root.querySelectorAll(".widget-inline-hbox > .widget-label")) {
+        const row = label.closest(".lab-row") ?? label.parentElement, text = label.textContent;
+        if (!text) continue;
+        const value = row.querySelector(".lab-number input")?.value;
+        for (const part of row.querySelectorAll("[role=slider], select, input:not([type=checkbox])")) {
+          set(part, { "aria-label": part.matches(".lab-number input") ? `${text}, value` : text });
+          // A slider is read out as its value (0.001), not as the handle's place on it (-3).
+          if (value !== undefined && part.matches("[role=slider]")) set(part, { "aria-valuetext": value });
+        }
+      }
+      for (const fold of root.querySelectorAll("button.lab-fold")) {
+        set(fold, { "aria-expanded": String(fold.classList.contains("mod-active")) });
+      }
+      for (const button of root.querySelectorAll(".lab-view button")) {
+        set(button, { "aria-pressed": String(button.classList.contains("mod-active")) });
+      }
+      for (const part of root.querySelectorAll("button, select, input, [role=slider], summary")) {
+        set(part, { "data-lm-suppress-shortcuts": "true" }); // else JupyterLab takes Enter and the arrows
       }
       root.querySelectorAll(".lab-progress [role=progressbar], .lab-progress .progress").forEach((part) => {
-        part.setAttribute("aria-label", "Progress of the run");
+        set(part, { "aria-label": "Progress of the run" });
       });
-      const words = root.querySelector(".lab-words");
-      if (words) Object.assign(words, { role: "status", ariaLive: "polite" });
+      root.querySelectorAll(".lab-words, .lab-refusal").forEach((part) => set(part, { role: "status", "aria-live": "polite" }));
     };
     const watchers = [];
     let sizing = 0;
@@ -32,10 +45,13 @@ export default {
       act();
     };
     const start = () => {
-      const root = el.closest(".lab-panel");
+      const root = el.closest(".lab-panel, .lab-compare");
       if (!root) return;
-      const controls = root.querySelector(".lab-controls") ?? root;
-      watch(controls, () => name(root), { childList: true, characterData: true, subtree: true });
+      const shape = { childList: true, characterData: true, subtree: true, attributeFilter: ["class", "aria-valuenow"] };
+      for (const part of root.querySelectorAll(".lab-controls, .lab-look, .lab-state")) {
+        let waits = false; // the box follows its slider a moment later
+        watch(part, () => { if (!waits) { waits = true; setTimeout(() => { waits = false; name(part); }, 60); } }, shape);
+      }
       const place = root.querySelector(".lab-curves");
       const sized = new ResizeObserver(() => {
         clearTimeout(sizing);

@@ -28,7 +28,7 @@ panel
 """
 # The values of all traces as one list: what the eye sees of the chart, not what Python believes it sent.
 VALUES = """() => {
-  const plot = document.querySelector('.lab-curves .js-plotly-plot');
+  const plot = document.querySelector(".lab-panel .js-plotly-plot");
   return plot ? plot.data.map(trace => Array.from(trace.y).filter(Number.isFinite)) : [];
 }"""
 # Taken in the page, because Playwright looks only a few times a second.
@@ -65,7 +65,7 @@ def test_train_steer_and_stop_in_the_browser(notebook: Path, open_notebook: Call
     panel = page.locator(".lab-panel")
     panel.wait_for(timeout=180_000)  # the notebook builds the stages before it
     status, stop = page.locator(".lab-words"), page.get_by_role("button", name=re.compile(r"\bStop$"))
-    page.locator(".lab-curves .js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
+    page.locator(".lab-panel .js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
     expect(page.locator("#jp-main-statusbar").get_by_text("| Idle")).to_be_visible(timeout=90_000)
     panel.scroll_into_view_if_needed()
     expect(stop).to_be_disabled()
@@ -84,7 +84,7 @@ def test_train_steer_and_stop_in_the_browser(notebook: Path, open_notebook: Call
     epochs = page.get_by_role("slider", name="Epochs", exact=True)
     epochs.focus()
     epochs.press("End")
-    expect(epochs).to_have_attribute("aria-valuenow", "100.0")
+    expect(epochs).to_have_attribute("aria-valuetext", "100")
 
     shown = curves(page)
     page.get_by_role("button", name=re.compile(r"\bTrain$")).click()
@@ -110,10 +110,10 @@ def test_train_steer_and_stop_in_the_browser(notebook: Path, open_notebook: Call
     page.wait_for_timeout(500)
     assert curves(page) == rest
     shoot(page, "04_train_stopped_1280x800")
-    narrow = page.locator(".lab-curves .main-svg").first.bounding_box()
+    narrow = page.locator(".lab-panel .main-svg").first.bounding_box()
     page.set_viewport_size({"width": 1920, "height": 1080})
     page.wait_for_timeout(1_000)
-    wide, place = (page.locator(at).first.bounding_box() for at in (".lab-curves .main-svg", ".lab-panel"))
+    wide, place = (page.locator(at).first.bounding_box() for at in (".lab-panel .main-svg", ".lab-panel"))
     assert narrow
     assert wide
     assert place

@@ -1,0 +1,158 @@
+"""Encoded rows on disk, for tables larger than memory: safetensors shards and a manifest that is written last."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from lab_kit.arrays import Rows
+from lab_kit.schema import LabError
+
+MANIFEST = "stream.json"
+ROWS_PER_SHARD = 65_536
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a stream and its number of rows."""
+
+    file: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Encoded rows in a folder; only those that are asked for come into memory.
+
+    Attributes:
+      folder: of the shards.
+      shards: in the order of the rows.
+      fingerprint: of what the rows were made from.
+    """
+
+    folder: Path
+    shards: tuple[Shard, ...]
+    fingerprint: str
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return sum(shard.rows for shard in self.shards)
+
+    @functools.cached_property
+    def likeness(self) -> Rows:
+        """No rows, of the widths and types of the stream's."""
+        return Rows(*(column[:0].copy() for column in self.read([0])))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes a row takes in memory."""
+        return sum(column.itemsize * int(np.prod(column.shape[1:])) for column in self.likeness)
+
+    def read(self, shards: list[int]) -> Rows:
+        """The rows of some shards, one after the other.
+
+        Raises:
+          LabError: a shard is missing or damaged.
+        """
+        parts = [self._load(self.shards[number]) for number in shards]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _load(self, shard: Shard) -> Rows:
+        path = self.folder / shard.file
+        try:
+            arrays = load_file(path)
+            rows = Rows(*(arrays[name] for name in Rows._fields))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise LabError(
+                f"The shard {path} cannot be read ({error}); delete {self.folder} and encode again."
+            ) from None
+        counts = {column.shape[0] for column in rows}
+        if counts != {shard.rows}:
+            raise LabError(
+                f"The shard {path} has {max(counts)} rows, not {shard.rows}; delete {self.folder} and encode again."
+            )
+        return rows
+
+
+def write_stream(
+    parts: Iterable[Rows], folder: Path, rows_per_shard: int = ROWS_PER_SHARD, fingerprint: str = ""
+) -> Stream:
+    """Writes encoded rows as shards; only about one shard is in memory at a time.
+
+    Args:
+      parts: any number of rows each; in order.
+      folder: what is there is replaced once everything is written.
+      rows_per_shard: rows of each shard but the last.
+      fingerprint: of what the rows are made from.
+
+    Raises:
+      LabError: there are no rows, or the folder cannot be written.
+    """
+    work = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+        shards = []
+        for number, rows in enumerate(_cut(parts, rows_per_shard)):
+            shards.append(Shard(f"{number:06d}.safetensors", rows.count))
+            save_file(rows._asdict(), work / shards[-1].file)
+        if not shards:
+            raise LabError(f"There are no rows to write to {folder}: look at the split of the dataset's card.")
+        manifest = {"shards": [asdict(shard) for shard in shards], "fingerprint": fingerprint}
+        (work / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(work, folder)
+    except (OSError, SafetensorError) as error:
+        raise LabError(f"The shards of {folder} cannot be written: {error}.") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return open_stream(folder)
+
+
+def open_stream(folder: Path) -> Stream:
+    """The stream that ``write_stream`` wrote.
+
+    Raises:
+      LabError: there is none, or its manifest is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        shards = tuple(Shard(str(shard["file"]), int(shard["rows"])) for shard in data["shards"])
+        fingerprint = str(data["fingerprint"])
+    except FileNotFoundError:
+        raise LabError(f"There are no encoded rows in {folder}: {MANIFEST} is missing; encode them again.") from None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise LabError(f"The manifest {path} cannot be read ({error}); delete {folder} and encode again.") from None
+    if not shards or min(shard.rows for shard in shards) < 1:
+        raise LabError(f"The manifest {path} names no rows; delete {folder} and encode again.")
+    return Stream(folder, shards, fingerprint)
+
+
+def _cut(parts: Iterable[Rows], size: int) -> Iterator[Rows]:
+    """Rows in pieces of one size; the last one may be smaller."""
+    waiting: list[Rows] = []
+    missing = size
+    for part in parts:
+        start = 0
+        while start < part.count:
+            piece = Rows(*(column[start : start + missing] for column in part))
+            waiting, missing, start = [*waiting, piece], missing - piece.count, start + piece.count
+            if not missing:
+                yield _joined(waiting)
+                waiting, missing = [], size
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    """The rows of some parts, one after the other, as new arrays."""
+    return Rows(*map(np.concatenate, zip(*parts, strict=True)))

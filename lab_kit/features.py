@@ -1,10 +1,9 @@
-"""Rows become arrays: the split, an encoder fitted on the training rows, and the encoding.
+"""Rows become arrays: an encoder fitted on the training rows, and the encoding.
 
 This is the only place where Polars becomes arrays. An encoded value depends on its own row and on the encoder only.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
 
 import numpy as np
 import polars as pl
@@ -12,62 +11,15 @@ import polars as pl
 from lab_kit.arrays import Rows
 from lab_kit.encoder import CategoricalColumn, NumericColumn, classes_of
 from lab_kit.encoder import Encoder as Encoder
-from lab_kit.schema import DatasetCard, LabError, NewRows, TimeSplit, first_line
+from lab_kit.schema import DatasetCard, LabError, NewRows, first_line
 from lab_kit.steps import collect
 from lab_kit.tables import kind_of, read_kinds
 
-SPLITS = ("train", "validation", "test")
 UNSEEN, MISSING = 0, 1  # the first two slots of every categorical column
 _LARGEST = float(np.finfo(np.float32).max)
 
 ROWS_FOR_MEDIANS = 5_000_000
 """Training rows up to which a median is of all rows."""
-
-
-def split_rows(frame: pl.LazyFrame, card: DatasetCard, seed: int = 0) -> pl.LazyFrame:
-    """Say of each row whether it is for training, validation or test.
-
-    Args:
-      frame: the table, as ``datasets.scan`` gives it. The order of its rows counts for a random split.
-      card: the dataset; a split by time uses local dates, a row without a time is for training.
-      seed: for a random split.
-
-    Returns:
-      The table with a column ``split``: an Enum of ``train``, ``validation`` and ``test``.
-
-    Raises:
-      LabError: when the column to split by is not there or holds no times.
-    """
-    kind = pl.Enum(SPLITS)
-    if isinstance(card.split, TimeSplit):
-        column = card.split.column
-        dtype = frame.collect_schema().get(column)
-        if not isinstance(dtype, pl.Date | pl.Datetime):
-            what = "which is not in the table" if dtype is None else f"which holds {dtype}, not dates"
-            raise LabError(f"The dataset {card.name!r} is split by the column {column!r}, {what}.")
-        part = (
-            pl.when(pl.col(column) >= _midnight(card.split.test_from, dtype))
-            .then(pl.lit("test"))
-            .when(pl.col(column) >= _midnight(card.split.validation_from, dtype))
-            .then(pl.lit("validation"))
-            .otherwise(pl.lit("train"))
-        )
-        return frame.with_columns(part.cast(kind).alias("split"))
-    count = int(frame.select(pl.len()).collect(engine="streaming").item())
-    order = np.random.default_rng(seed).permutation(count)  # eight bytes a row: the one thing that grows with the table
-    validation, test = round(count * card.split.validation), round(count * card.split.test)
-    codes = np.zeros(count, np.uint8)
-    codes[order[:validation]] = 1
-    codes[order[validation : validation + test]] = 2
-    parts = pl.Series("split", codes).cat.to(kind)
-    return pl.concat([frame, parts.to_frame().lazy()], how="horizontal")
-
-
-def _midnight(day: date, dtype: pl.Date | pl.Datetime) -> pl.Expr:
-    if isinstance(dtype, pl.Date):
-        return pl.lit(day)
-    local = pl.lit(datetime(day.year, day.month, day.day), dtype=pl.Datetime("us"))
-    return local.dt.replace_time_zone(dtype.time_zone) if dtype.time_zone else local
 
 
 def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encoder:

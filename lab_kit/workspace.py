@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from lab_kit import __version__, bundle, clean, datasets, devices, evaluate, features, runs, store
+from lab_kit import __version__, bundle, clean, datasets, devices, evaluate, features, runs, splits, store
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig, suggest
 from lab_kit.encoder import Encoder
@@ -91,7 +91,7 @@ def cleaned(card: DatasetCard, root: Path | None = None, say: Callable[[str], No
     files = plan_file, ledger_file = place / "plan.json", place / "ledger.parquet"
     if not (store.is_current(place, current) and _is_whole(place, current, files)):
         say(f"Cleaning {card.name} with the steps of its card ...")
-        rows = features.split_rows(datasets.scan(card), card)
+        rows = splits.split_rows(datasets.scan(card), card)
         datasets.check_target(card, rows)
         plan = clean.fit(card.cleaning, rows.filter(pl.col("split") == "train"))
         ledger = clean.ledger(plan, rows)
@@ -120,7 +120,7 @@ def prepared(
     current = store.fingerprint(table.fingerprint, encoder.to_json())
     if stream:
         parts: dict[str, Rows | Stream] = {}
-        for split in features.SPLITS:
+        for split in splits.SPLITS:
             frame = table.frame.filter(pl.col("split") == split)
             parts[split] = _streamed(encoder, frame, place / split, current, say)
         return Prepared(card, table.plan, encoder, **parts, fingerprint=table.fingerprint)
@@ -128,12 +128,12 @@ def prepared(
     if not _is_whole(place, current, (file,)):
         say(f"Encoding {card.name}: statistics from the training rows alone ...")
         (place / STAMP).unlink(missing_ok=True)
-        encoded = {split: _encoded(encoder, table.frame, split)._asdict() for split in features.SPLITS}
+        encoded = {split: _encoded(encoder, table.frame, split)._asdict() for split in splits.SPLITS}
         arrays = {f"{split}.{name}": array for split, rows in encoded.items() for name, array in rows.items()}
         save_file(arrays, file)
         store.write_json(place / STAMP, store.fingerprint(current, file))
     arrays = load_file(file)
-    rows = {split: Rows(*(arrays[f"{split}.{name}"] for name in Rows._fields)) for split in features.SPLITS}
+    rows = {split: Rows(*(arrays[f"{split}.{name}"] for name in Rows._fields)) for split in splits.SPLITS}
     return Prepared(card, table.plan, encoder, **rows, fingerprint=table.fingerprint)
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "lab_kit"
 LAYERS = (
     ("arrays", "card_steps", "look", "screen", "front", "track"),
     ("schema",),
-    ("steps", "tables", "store", "encoder", "stream", "fields"),
+    ("steps", "tables", "store", "encoder", "splits", "stream", "fields"),
     ("datasets", "clean", "features"),
     ("model", "optimizers", "metrics", "schedules"),
     ("devices", "steering", "weights"),
@@ -35,13 +35,16 @@ LAYERS = (
         "search_plots",
         "sweep_axes",
         "scale_plots",
-        "race_panel",
     ),
     ("live", "curves", "sweep_moment"),
-    ("controls", "run_table", "sweep_panel", "report"),
+    ("race_panel", "controls", "run_table", "sweep_panel", "report"),
     ("train_command",),
     ("cli",),
     ("__main__",),
+)
+SHOWS_WIDGETS = (
+    *("front", "fields", "settings", "curves", "controls"),
+    *("run_table", "sweep_axes", "sweep_panel", "race_panel"),
 )
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
@@ -92,7 +95,7 @@ def test_who_may_use_what(path: Path) -> None:
     module, outer = path.stem, outer_imports(path)
     if module in ("model", "metrics", "devices", "train"):
         assert "polars" not in outer
-    if module not in ("front", "fields", "settings", "curves", "controls", "run_table", "sweep_axes", "sweep_panel", "race_panel"):
+    if module not in SHOWS_WIDGETS:
         assert "ipywidgets" not in outer
     if module != "devices":
         uses = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Attribute) and n.attr == "pmap"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from lab_kit import clean, datasets, features
+from lab_kit import clean, datasets, features, splits
 from lab_kit.schema import DatasetCard, LabError, NewRows
 
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([float("nan"), float("inf"), 0.1]))
@@ -185,7 +185,7 @@ def test_a_category_of_whole_numbers_is_not_silently_another() -> None:
 def test_a_random_split_is_exact_seeded_and_complete(count: int) -> None:
     table = pl.LazyFrame({"a": range(count)})
     found = card(split={"kind": "random", "validation": 0.2, "test": 0.1})
-    one, again, other = (features.split_rows(table, found, seed).collect() for seed in (3, 3, 4))
+    one, again, other = (splits.split_rows(table, found, seed).collect() for seed in (3, 3, 4))
     assert one["a"].to_list() == list(range(count))
     counts = dict(one["split"].value_counts().iter_rows())
     assert counts.get("validation", 0) == round(count * 0.2)
@@ -196,12 +196,12 @@ def test_a_random_split_is_exact_seeded_and_complete(count: int) -> None:
 
 def test_flights_are_split_at_local_midnight() -> None:
     found = datasets.card("flights")
-    table = features.split_rows(datasets.scan(found).select("time_hour", "month"), found).collect()
+    table = splits.split_rows(datasets.scan(found).select("time_hour", "month"), found).collect()
     for split, low, high in (("train", 1, 9), ("validation", 10, 10), ("test", 11, 12)):
         months = table.filter(pl.col("split") == split)["month"]
         assert (months.min(), months.max()) == (low, high)
     with pytest.raises(LabError, match="split by the column 'time_hour', which is not in the table"):
-        features.split_rows(table.lazy().drop("time_hour"), found)
+        splits.split_rows(table.lazy().drop("time_hour"), found)
 
 
 def test_labels_that_are_not_the_texts_of_the_target_are_refused() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lab_kit import datasets, evaluate, features, runs, workspace
+from lab_kit import datasets, evaluate, features, runs, splits, workspace
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig
 from lab_kit.schema import LabError
@@ -36,7 +36,7 @@ def test_streamed_rows_are_those_in_memory(place: Path) -> None:
     memory = workspace.prepared(CARD, place, quiet)
     streamed = workspace.prepared(CARD, place, quiet, stream=True)
     assert streamed.encoder == memory.encoder
-    for split in features.SPLITS:
+    for split in splits.SPLITS:
         one, other = getattr(memory, split), whole(getattr(streamed, split))
         for column, same in zip(one, other, strict=True):
             np.testing.assert_array_equal(same, column, strict=True)

@@ -54,7 +54,7 @@ def parallel(trials: Sequence[Trial], dark: bool = False, log: Sequence[str] = (
     strong, pale = (colours(dark)[0], "#4A4A4A") if dark else (colours(dark)[0], "#D5D5D5")
     figure = go.Figure(
         go.Parcoords(
-            dimensions=dimensions, labelangle=0, labelside="top", unselected={"line": {"opacity": 0.08}},
+            dimensions=dimensions, labelangle=-25, labelside="top", unselected={"line": {"opacity": 0.08}},
             line={"color": losses, "colorscale": [(0.0, strong), (1.0, pale)], "showscale": False},
             rangefont={"color": "rgba(0,0,0,0)"}, labelfont={"size": 12}, tickfont={"size": 11},
         )
@@ -64,7 +64,7 @@ def parallel(trials: Sequence[Trial], dark: bool = False, log: Sequence[str] = (
     return figure.update_layout(
         template=template(dark),
         height=400,
-        margin={"l": 84, "r": 60, "t": 96, "b": 28},
+        margin={"l": 60, "r": 72, "t": 118, "b": 28},
         title={"text": words, "y": 0.96},
     )
 

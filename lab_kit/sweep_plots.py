@@ -18,7 +18,7 @@ MOVING = (1, 2, 3, 5)
 RISING = ("auc", "accuracy", "r2")
 """Measures of which more is better."""
 ROOM = 34
-"""Characters that fit below the right half of a fan."""
+"""Characters that fit below the right half of a fan, with two between labels."""
 MANY_CELLS = 64
 """A heat map of more cells has no room for numbers in them."""
 
@@ -63,7 +63,7 @@ def fan(
     )  # fmt: skip
     figure.update_xaxes(title_text="Epoch", rangemode="tozero", col=1)
     figure.update_xaxes(title_text=title(along).capitalize(), type="category", col=2)
-    named = labels[:: -(-sum(map(len, labels)) // ROOM)]
+    named = labels[:: -(-sum(len(label) + 2 for label in labels) // ROOM)]
     figure.update_xaxes(categoryarray=labels, tickvals=named, tickangle=0, col=2)
     figure.update_yaxes(title_text=shown, range=_range(curves, measure), col=1)
     figure.update_yaxes(range=_range(curves, measure, at_best=True), col=2)
@@ -130,7 +130,7 @@ def fan_series(curves: Curves, measure: str, along: str, place: int) -> list[dic
             "y": mean,
             "error_y": {"symmetric": False, "array": highest - mean, "arrayminus": mean - lowest, "width": 4},
         },
-        {"x": [labels[place]], "y": [mean[place]]},
+        {"x": [labels[place]], "y": mean[place : place + 1]},
     ]
 
 

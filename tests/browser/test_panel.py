@@ -1,18 +1,17 @@
 """The panel and the table of runs in a real browser: from the keyboard alone, after a reload, in both themes."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import nbformat
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import ARTIFACTS, Lab
+from .conftest import ARTIFACTS, Watched
 from .test_train import SMALL, VALUES
 
 pytestmark = pytest.mark.browser
-SETTINGS = "config/lab/user-settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings"
 TABLE = """
 from pathlib import Path
 from lab_kit.run_table import RunTable
@@ -27,7 +26,7 @@ CROWDED = """() => {
     && e.scrollHeight > e.clientHeight + 1 && e.clientHeight > 0).map((e) => e.className);
   const seen = (e) => e.getClientRects().length && getComputedStyle(e).visibility === 'visible' && e.textContent.trim();
   const boxes = inside.filter((e) => e.matches('.widget-label, .lab-title, button, .lab-words, .lab-numbers, th, '
-    + '.xtick text, .ytick text, .xtitle, .ytitle, .y2title, .y3title, .y5title, .legendtext') && seen(e))
+    + 'g[class$=tick] text, [class^=g-][class$=title] text, .legendtext') && seen(e))
     .map((e) => [e.textContent.trim(), e.getBoundingClientRect()]);
   const left = (a, b) => a.right <= b.left + 1, above = (a, b) => a.bottom <= b.top + 1;
   const apart = (a, b) => left(a, b) || left(b, a) || above(a, b) || above(b, a);
@@ -53,18 +52,6 @@ def notebook(tmp_path: Path) -> Path:
     path = tmp_path / "panel.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
-
-
-@pytest.fixture
-def dark(lab: Lab) -> Iterator[None]:
-    """JupyterLab's dark theme, as its settings dialog would choose it."""
-    path = lab.folder.parent  # the home of the server lies beside its folder
-    home = next(place for place in sorted(path.iterdir()) if (place / "jupyter.log").is_file())
-    settings = home / SETTINGS
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({"theme": "JupyterLab Dark"}))
-    yield
-    settings.unlink()
 
 
 def opened(act: Callable[[Path], Page], notebook: Path) -> Page:
@@ -157,13 +144,12 @@ def test_after_a_reload_the_chart_is_filled_again(notebook: Path, open_notebook:
 def test_nothing_overlaps_and_nothing_scrolls_inside(
     notebook: Path,
     open_notebook: Callable[[Path], Page],
-    request: pytest.FixtureRequest,
-    theme: str,
+    watched: Watched,
+    theme: Literal["light", "dark"],
     size: tuple[int, int],
 ) -> None:
-    if theme == "dark":
-        request.getfixturevalue("dark")
-    request.getfixturevalue("watched").page.set_viewport_size({"width": size[0], "height": size[1]})
+    watched.page.set_viewport_size({"width": size[0], "height": size[1]})
+    watched.page.emulate_media(color_scheme=theme)  # JupyterLab follows the system's
     page = opened(open_notebook, notebook)
     assert page.evaluate("document.body.dataset.jpThemeLight") == str(theme == "light").lower()
     for _ in range(2):
@@ -174,7 +160,7 @@ def test_nothing_overlaps_and_nothing_scrolls_inside(
     for tick in page.locator(".lab-runs tbody input[type=checkbox]").all()[:2]:
         tick.check()
     page.wait_for_timeout(1500)
-    ink = page.locator(".lab-panel .xtick text").first.evaluate("e => getComputedStyle(e).fill")
+    ink = page.locator(".lab-panel .x3tick text").first.evaluate("e => getComputedStyle(e).fill")
     assert ink == ("rgb(34, 34, 34)" if theme == "light" else "rgb(230, 230, 230)")
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     for part in ("panel", "compare"):

@@ -28,6 +28,9 @@ export default {
       for (const button of root.querySelectorAll(".lab-view button")) {
         set(button, { "aria-pressed": String(button.classList.contains("mod-active")) });
       }
+      root.querySelectorAll(".widget-play").forEach((play) => {
+        play.querySelectorAll("button").forEach((part, k) => set(part, { "aria-label": ["Play or pause", "Back to the start", "Repeat"][k] }));
+      });
       for (const part of root.querySelectorAll("button, select, input, [role=slider], summary")) {
         set(part, { "data-lm-suppress-shortcuts": "true" }); // else JupyterLab takes Enter and the arrows
       }

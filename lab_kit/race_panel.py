@@ -35,12 +35,12 @@ class Racers(traitlets.HasTraits):
         """Ticked as given."""
         super().__init__(value=value)
         self.boxes = {
-            name: ipywidgets.Checkbox(name in value, description=one.title, indent=False, layout={"width": "190px"})
+            name: ipywidgets.Checkbox(name in value, description=one.title, indent=False)
             for name, one in OPTIMIZERS.items()
         }
         self._ends = {name: ipywidgets.HTML() for name in OPTIMIZERS}
         rows = [ipywidgets.HBox([self.boxes[name], self._ends[name]]).add_class("lab-row") for name in OPTIMIZERS]
-        self.widget = column("group", *rows)
+        self.widget = column("group", *rows).add_class("lab-racers")
         for tick in self.boxes.values():
             tick.observe(self._ticked, "value")
         self.observe(self._follow, "value")

@@ -159,6 +159,10 @@ def resume(folder: Path, fingerprint: str) -> Resumed:
     Raises:
       LabError: it is not a run, it learns from other rows, it has come to its own end, or no checkpoint can be read.
     """
+    return devices.first_alone(lambda: _resume(folder, fingerprint))  # the others find what the first has mended
+
+
+def _resume(folder: Path, fingerprint: str) -> Resumed:
     about = read_json(folder / "config.json")
     config, network = _config(folder, about), network_from(about["network"])
     if about["fingerprint"] != fingerprint:
@@ -178,6 +182,9 @@ def resume(folder: Path, fingerprint: str) -> Resumed:
         rows, changes = [], []  # killed before its first record
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"The run {folder} is damaged ({error}); delete its folder and train again.") from None
+    again = Resumed(config, start, Steering(c for c in changes if c.step >= step and c.name != "stop"))
+    if devices.process():
+        return again
     try:
         _rewrite(folder / "history.jsonl", rows)
         _rewrite(folder / "steering.jsonl", [asdict(change) for change in changes if change.step < step])
@@ -188,7 +195,7 @@ def resume(folder: Path, fingerprint: str) -> Resumed:
             (folder / "weights.safetensors").unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise _unwritable(folder, error) from None
-    return Resumed(config, start, Steering(c for c in changes if c.step >= step and c.name != "stop"))
+    return again
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

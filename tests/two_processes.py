@@ -24,11 +24,11 @@ def main() -> None:
         devices=2 // processes,
     )  # fmt: skip
     start = None
-    if (folder / "config.json").exists():
-        again = runs.resume(folder, "rows")
-        config, start = again.config, again.start
-    records = train.fit(table, rows("binary", 41, 1), signature("binary"), config, start=start)
     try:
+        if (folder / "config.json").exists():
+            again = runs.resume(folder, "rows")
+            config, start = again.config, again.start
+        records = train.fit(table, rows("binary", 41, 1), signature("binary"), config, start=start)
         for record in runs.keep(records, folder, config, "rows", checkpoint_every=0.2):
             if record.validation:
                 print(record.step, record.validation["loss"], record.train.get("loss"), flush=True)

@@ -101,7 +101,7 @@ class Weights:
 
     def __init__(self) -> None:
         """Closed."""
-        self.widget: go.FigureWidget | None = None
+        self.widget: go.FigureWidget | ipywidgets.HTML | None = None
         self._lock, self._drawn, self._dark, self._width = threading.Lock(), 0.0, False, 0
         self.open = False
 
@@ -111,9 +111,9 @@ class Weights:
             return
         self._drawn = time.monotonic()
         if self.widget is None:
-            self.widget = live_figure(weight_ridges(self._dark))
+            self.widget = _weights_widget(self._dark)
             self.set_width(self._width)
-        if record is None:
+        if record is None or not isinstance(self.widget, go.FigureWidget):
             return
         ridges = ridge_series(weight_histograms(record.network.named(np.asarray(record.weights))))
         with self._lock, self.widget.batch_update():
@@ -127,18 +127,25 @@ class Weights:
     def set_width(self, pixels: int) -> None:
         """As of ``Curves``."""
         self._width = pixels
-        if pixels and self.widget is not None:
+        if pixels and isinstance(self.widget, go.FigureWidget):
             self.widget.layout.width = pixels
 
     def set_theme(self, dark: bool) -> None:
         """As of ``Curves``."""
         self._dark = dark
-        if self.widget is not None:
+        if isinstance(self.widget, go.FigureWidget):
             fresh = weight_ridges(dark)
             with self._lock, self.widget.batch_update():
                 self.widget.layout.template = fresh.layout.template
                 for trace in self.widget.data:
                     trace.line.color = fresh.data[0].line.color
+
+
+def _weights_widget(dark: bool) -> go.FigureWidget | ipywidgets.HTML:
+    try:
+        return live_figure(weight_ridges(dark))
+    except ImportError:
+        return ipywidgets.HTML("Histograms of the weights need Plotly's widget, which is not installed here.")
 
 
 class PlainCurves:

@@ -10,13 +10,13 @@ import math
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from lab_kit import runs
 from lab_kit.config import TrainConfig
+from lab_kit.ending import before_the_end
 from lab_kit.moment import Moment, State
 from lab_kit.optimizers import TRACED
 from lab_kit.schema import LabError
@@ -27,8 +27,6 @@ SECONDS_BETWEEN_FRAMES = 1 / 10
 """A page that is not busy with a frame is free for the one somebody waits for: what was steered, or the end."""
 SECONDS_FOR_A_FRAME = 1.0
 """How long a page is waited for that has not yet shown the last frame; it may be hidden, or gone."""
-SECONDS_TO_END = 4.0
-"""How long the end of the interpreter waits for a run; Jupyter kills a kernel that takes more than five."""
 ONE_EPOCH = "stopped after one epoch"
 
 
@@ -77,7 +75,7 @@ class LiveRun:
         self._steering: Steering | None = None
         self._thread: threading.Thread | None = None
         self._pause_at_epoch = self._clear = False
-        _before_the_end(self)
+        before_the_end(self)
 
     def start(self, config: TrainConfig, passing: bool = False) -> None:
         """Starts a run from its beginning; one that runs is stopped first.
@@ -264,20 +262,6 @@ def cut(job: Job, records: Iterator[Record]) -> Iterator[Record]:
         yield replace(record, outcome=record.outcome or ONE_EPOCH) if ended else record
         if ended:
             return
-
-
-def _before_the_end(run: LiveRun) -> None:
-    """Has the run stopped when the interpreter ends."""
-    known = weakref.ref(run)
-
-    def act() -> None:
-        ending = known()
-        if ending is not None and ending.running:
-            ending.stop()
-            ending.wait(SECONDS_TO_END)
-
-    # `atexit` comes too late: by then no thread pool takes work any more, and the run would end with that error.
-    threading._register_atexit(act)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from lab_kit import sweep, sweep_plots
 from lab_kit.arrays import Rows, Signature
 from lab_kit.config import TrainConfig
 from lab_kit.curves import live_figure
+from lab_kit.ending import before_the_end
 from lab_kit.front import Page, box, column, heading
 from lab_kit.schema import LabError
 from lab_kit.steering import Steering
@@ -141,6 +142,7 @@ class SweepPanel:
         state = column("state", self.progress, self.status, self.numbers)
         charts = column("curves", state, box("look", self.measure, self.shown), column("chart", self._fan.widget))
         self.widget = box("panel", box("columns", controls, charts), self._page)
+        before_the_end(self)
         self._show()
 
     def _ipython_display_(self) -> None:

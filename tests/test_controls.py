@@ -271,7 +271,8 @@ def test_a_steered_value_is_marked_on_the_curve(panel: TrainingPanel) -> None:
     panel.settings.controls["learning_rate"].value = 0.003
     until(lambda: panel._curves.widget.data[9].text[0] == "learning rate 0.001 → 0.003")
     mark = panel._curves.widget.data[9]
-    at = panel.history.filter(panel.history["learning_rate"] == 0.003)["epoch"][0]
+    history = panel.history  # of this moment: the run goes on
+    at = history.filter(history["learning_rate"] == 0.003)["epoch"][0]
     assert 0 < mark.x[0] <= at  # where the value began to hold
 
 
@@ -405,6 +406,7 @@ def test_without_plotlys_widget_there_is_a_picture(monkeypatch: pytest.MonkeyPat
     assert len(lines) == 3  # both losses, and the metric of the validation rows
     assert len(lines[1].get("points").split()) == CONFIG.epochs + 1
     shown.view.value = "Weights"  # no histogram, and no exception
+    assert "need Plotly's widget" in shown._weights.widget.value
     shown.log_scale.value, shown._page.dark, shown._page.width = True, True, 900
     assert 'width="900"' in shown._curves.widget.value
     shown.close()

@@ -17,7 +17,7 @@ MOVING = (1, 2, 3, 5)
 """The traces of ``fan`` that its slider moves."""
 RISING = ("auc", "accuracy", "r2")
 """Measures of which more is better."""
-ROOM = 34
+ROOM = 26
 """Characters that fit below the right half of a fan, with two between labels."""
 MANY_CELLS = 64
 """A heat map of more cells has no room for numbers in them."""
@@ -29,7 +29,7 @@ def fan(
     along: str | None = None,
     place: int | None = None,
     dark: bool = False,
-    height: int = 470,
+    height: int = 490,
     slider: bool = True,
 ) -> go.Figure:
     """Curves over epochs for one value of an axis at a time, and at the right what each value comes to.
@@ -51,18 +51,19 @@ def fan(
     along = along or next(iter(curves.axes))
     labels = values_in_words(curves, along)
     place = best_place(curves, along) if place is None else place
-    figure = make_subplots(cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.12)
+    figure = make_subplots(cols=2, column_widths=[0.56, 0.44], horizontal_spacing=0.12)
     for trace, look in zip(fan_series(curves, measure, along, place), fan_look(measure, along, dark), strict=True):
         figure.add_trace({**look, **trace}, row=1, col=1 + (look["name"] in ("at its best epoch", "chosen")))
     shown = TITLES.get(measure, measure)
     held = ", ".join(f"{title(name)} {value:g}" for name, value in _held(curves, along).items())
     figure.update_layout(
-        template=template(dark), height=height, margin={"l": 68, "r": 16, "t": 70, "b": 50},
+        template=template(dark), height=height, margin={"l": 68, "r": 16, "t": 92, "b": 50},
         title={"text": f"{shown} along the {title(along)}" + (f", with {held}" if held else ""), "y": 0.97},
         legend={"x": 0.0, "xanchor": "left", "y": 1.01},
     )  # fmt: skip
     figure.update_xaxes(title_text="Epoch", rangemode="tozero", col=1)
-    figure.update_xaxes(title_text=title(along).capitalize(), type="category", col=2)
+    # Strictly, or a page that gets new values takes the names for numbers.
+    figure.update_xaxes(title_text=title(along).capitalize(), type="category", autotypenumbers="strict", col=2)
     named = labels[:: -(-sum(len(label) + 2 for label in labels) // ROOM)]
     figure.update_xaxes(categoryarray=labels, tickvals=named, tickangle=0, col=2)
     figure.update_yaxes(title_text=shown, range=_range(curves, measure), col=1)

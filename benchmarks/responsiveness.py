@@ -49,7 +49,7 @@ CHART = "document.querySelector('.lab-panel .lab-curves .js-plotly-plot')"
 WORDS = "document.querySelector('.lab-panel .lab-words').textContent"
 # Notes in each frame the time of day and the last epoch that the chart shows.
 FRAMES = f"""() => {{ window.frames_ = []; const see = () => {{
-  const x = {CHART}.data[1].x; frames_.push([Date.now() / 1000, x[x.length - 1]]); requestAnimationFrame(see);
+  const x = {CHART}.data[1].x; frames_.push([Date.now() / 1000, x[x.length - 1] || 0]); requestAnimationFrame(see);
 }}; see(); }}"""
 
 

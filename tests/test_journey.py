@@ -155,6 +155,20 @@ def test_a_notebook_runs_alone(path: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
+def test_the_loop_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    found = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert found
+    command = [sys.executable, "-c", found.group(1).replace("flights", "health")]
+    environment = os.environ | {"LAB_KIT_WORKSPACE": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    epochs = [line.split() for line in done.stdout.splitlines() if re.match(r"\d+ ", line)]
+    assert [epoch for epoch, _, _ in epochs] == [str(number) for number in range(len(epochs))]
+    assert float(epochs[-1][2]) < float(epochs[0][2])
+
+
+@pytest.mark.slow
 def test_train_and_predict_in_two_processes(tmp_path: Path, refused: Refused) -> None:
     place = {"LAB_KIT_WORKSPACE": str(tmp_path)}
     done = lab_kit("train", "--dataset", "health", "--epochs", "5", **place)

@@ -5,6 +5,7 @@ refuses and notes those that would leave the machine, and collects the errors of
 a test ends. ``open_notebook`` opens a copy of a notebook, so the original stays without outputs.
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -113,6 +114,19 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: floa
     pytest.fail(f"JupyterLab did not answer:\n{log.read_text()[-4000:]}")
 
 
+def no_kernel_is_left(lab: Lab) -> None:
+    """Ends the kernels of tests before: a notebook of the same name would get theirs, with their widgets."""
+
+    def ask(method: str, place: str) -> bytes:
+        request = urllib.request.Request(f"{lab.url}/api/kernels{place}?token={lab.token}", method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: bytes = answer.read()
+        return found
+
+    for kernel in json.loads(ask("GET", "")):
+        ask("DELETE", f"/{kernel['id']}")
+
+
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[Watched]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
@@ -146,6 +160,7 @@ def open_notebook(lab: Lab, watched: Watched) -> Callable[[Path], Page]:
     """Opens a copy of a notebook, waits for its kernel and runs all cells; returns the page at once after that."""
 
     def act(path: Path) -> Page:
+        no_kernel_is_left(lab)
         shutil.copy(path, lab.folder / path.name)
         page = watched.page
         page.goto(f"{lab.url}/lab/tree/{path.name}?reset&token={lab.token}")

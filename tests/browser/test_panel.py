@@ -12,6 +12,8 @@ from .conftest import ARTIFACTS, Watched
 from .test_train import SMALL, VALUES
 
 pytestmark = pytest.mark.browser
+# The validation curve: before any training, and after each of three epochs.
+WHOLE = f"() => ({VALUES})()[1].length === 4"
 TABLE = """
 from pathlib import Path
 from lab_kit.run_table import RunTable
@@ -101,7 +103,7 @@ def test_a_whole_run_from_the_keyboard_alone(notebook: Path, open_notebook: Call
     tab_to(page, "Train", back=True)
     page.keyboard.press("Space")
     expect(words).to_have_text("Finished.", timeout=60_000)
-    assert len(page.evaluate(VALUES)[1]) == 4  # before any training, and after each of three epochs
+    page.wait_for_function(WHOLE, timeout=30_000)
     tab_to(page, "Weights")
     page.keyboard.press("Enter")
     expect(page.locator(".lab-panel .ytick text", has_text="layer 1")).to_be_visible(timeout=30_000)
@@ -126,6 +128,7 @@ def test_after_a_reload_the_chart_is_filled_again(notebook: Path, open_notebook:
     page = opened(open_notebook, notebook)
     page.locator(".lab-panel .lab-buttons button", has_text="Train").click()
     expect(page.locator(".lab-panel .lab-words")).to_have_text("Finished.", timeout=60_000)
+    page.wait_for_function(WHOLE, timeout=30_000)  # the chart follows the words
     before = page.evaluate(VALUES)
     page.locator(".jp-Notebook").click(position={"x": 3, "y": 3})
     page.keyboard.press("Control+S")

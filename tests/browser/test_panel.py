@@ -6,12 +6,13 @@ from typing import Literal
 
 import nbformat
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from .conftest import ARTIFACTS, Watched
 from .test_train import SMALL, VALUES
 
 pytestmark = pytest.mark.browser
+LATE = "[anywidget] Failed to initialize model."
 # The validation curve: before any training, and after each of three epochs.
 WHOLE = f"() => ({VALUES})()[1].length === 4"
 TABLE = """
@@ -124,7 +125,26 @@ def test_a_whole_run_from_the_keyboard_alone(notebook: Path, open_notebook: Call
     assert first in [row.get_attribute("data-run") for row in rows.all()]
 
 
-def test_after_a_reload_the_chart_is_filled_again(notebook: Path, open_notebook: Callable[[Path], Page]) -> None:
+def reload(page: Page, watched: Watched, holds: str, argument: int) -> None:
+    """Loads the page again until this holds: anywidget gives up on a module that takes more than two seconds to load.
+
+    Plotly's has five megabytes, so a machine that is busy with the rest of JupyterLab may be late (anywidget 0.11 has no
+    setting for it). A person would load the page once more, and so does this, twice at most.
+    """
+    for attempt in range(3):
+        page.reload()
+        try:
+            page.wait_for_function(holds, arg=argument, timeout=30_000)
+            return
+        except TimeoutError:
+            if attempt == 2 or LATE not in watched.errors:
+                raise
+            watched.errors[:] = [error for error in watched.errors if error != LATE]
+
+
+def test_after_a_reload_the_chart_is_filled_again(
+    notebook: Path, open_notebook: Callable[[Path], Page], watched: Watched
+) -> None:
     page = opened(open_notebook, notebook)
     page.locator(".lab-panel .lab-buttons button", has_text="Train").click()
     expect(page.locator(".lab-panel .lab-words")).to_have_text("Finished.", timeout=60_000)
@@ -133,9 +153,7 @@ def test_after_a_reload_the_chart_is_filled_again(notebook: Path, open_notebook:
     page.locator(".jp-Notebook").click(position={"x": 3, "y": 3})
     page.keyboard.press("Control+S")
     page.wait_for_timeout(2000)
-    page.reload()
-    page.locator(".lab-panel .js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
-    page.wait_for_function(f"n => (({VALUES})()[0] ?? []).length === n", arg=len(before[0]), timeout=30_000)
+    reload(page, watched, f"n => (({VALUES})()[0] ?? []).length === n", len(before[0]))
     assert page.evaluate(VALUES) == before
     expect(page.locator(".lab-panel .lab-words")).to_have_text("Finished.")
     page.locator(".lab-panel .lab-buttons button", has_text="Step").click()  # and it is alive

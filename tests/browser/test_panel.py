@@ -128,8 +128,8 @@ def test_a_whole_run_from_the_keyboard_alone(notebook: Path, open_notebook: Call
 def reload(page: Page, watched: Watched, holds: str, argument: int) -> None:
     """Loads the page again until this holds: anywidget gives up on a module that takes more than two seconds to load.
 
-    Plotly's has five megabytes, so a machine that is busy with the rest of JupyterLab may be late, and anywidget 0.11 has
-    no setting for it. A person would load the page once more, and so does this, twice at most.
+    Plotly's has five megabytes, so a machine that is busy with the rest of JupyterLab may be late, and there is no
+    setting for it in anywidget 0.11. A person would load the page once more, and so does this, twice at most.
     """
     for attempt in range(3):
         page.reload()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from lab_kit import devices, scale, stream, train
+from lab_kit import devices, memory, scale, stream, train
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig
 
@@ -76,7 +76,7 @@ def serve(folder: Path, rows: int, in_memory: bool) -> None:
                 began, first = time.perf_counter(), record.rows_seen
             counted = record.rows_seen
         seconds = time.perf_counter() - began
-        print(json.dumps({"rows_per_second": (counted - first) / seconds, "peak_bytes": scale.peak()}), flush=True)
+        print(json.dumps({"rows_per_second": (counted - first) / seconds, "peak_bytes": memory.peak()}), flush=True)
 
 
 class Worker:

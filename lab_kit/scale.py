@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab_kit import devices, train
+from lab_kit import devices, memory, train
 from lab_kit.arrays import Rows, Signature
 from lab_kit.config import TrainConfig
 from lab_kit.schema import LabError
@@ -130,18 +130,7 @@ def main() -> None:
                     column[seed * piece : seed * piece + size] = part
         for _ in train.fit(rows, validation, signature, config):
             pass
-    print(json.dumps(peak()))
-
-
-def peak() -> int:
-    """The most memory that this process has held resident, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # not getrusage: its figure begins with that of the parent
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps(memory.peak()))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "lab_kit"
 
 # A module imports only from layers before its own, and never from its own.
 LAYERS = (
-    ("arrays", "card_steps", "ending", "look", "screen", "front", "track"),
+    ("arrays", "card_steps", "ending", "look", "memory", "screen", "front", "track"),
     ("schema",),
     ("steps", "tables", "store", "encoder", "splits", "stream", "fields"),
     ("datasets", "clean", "features"),

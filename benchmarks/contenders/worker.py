@@ -8,15 +8,14 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.data import generate
 from benchmarks.contenders.watch import Watch
+from lab_kit import memory
 
 MOST_STEPS = 512
 """Steps of a timed epoch of a peer: at batch 32 a sixteenth of the rows, at 256 half of them. It spares minutes."""
@@ -56,17 +55,8 @@ def main() -> None:
         watch = Watch(ROUND_SECONDS, least=3)
         run(watch, epoch_rows)
         seconds = statistics.median(watch.epochs[1:])  # the first one warms up
-        answer = {"rows_per_second": epoch_rows / seconds, "peak_memory_bytes": peak_memory()}
+        answer = {"rows_per_second": epoch_rows / seconds, "peak_memory_bytes": memory.peak()}
         print(json.dumps(answer), file=out)
-
-
-def peak_memory() -> int:
-    """The most memory this process has held resident, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # not getrusage: its figure begins with that of the parent
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

@@ -68,24 +68,40 @@ class Reader:
         assert isinstance(self.rows, Stream)
         return range(self.number, len(self.rows.shards), self.readers)
 
+    @property
+    def _largest(self) -> int:
+        """Rows of its largest shard."""
+        assert isinstance(self.rows, Stream)
+        return max((self.rows.shards[shard].rows for shard in self._own), default=1)
+
+    @property
+    def _together(self) -> int:
+        """How many shards make a group."""
+        assert isinstance(self.rows, Stream)
+        return max(1, WINDOW_BYTES // (self.rows.row_bytes * self._largest))
+
     def groups(self, epoch: int) -> list[list[int]]:
         """The shards of each group, in the order of this epoch; a table in memory is one group of none."""
         if not isinstance(self.rows, Stream):
             return [[]]
         order = np.random.default_rng((self.seed, epoch, self.number)).permutation(self._own).tolist()
-        largest = max((self.rows.shards[shard].rows for shard in self._own), default=1)
-        size = max(1, WINDOW_BYTES // (self.rows.row_bytes * largest))
-        return [order[start : start + size] for start in range(0, len(order), size)]
+        return [order[start : start + self._together] for start in range(0, len(order), self._together)]
 
     def size(self, group: list[int]) -> int:
         """The number of rows of a group."""
         return sum(self.rows.shards[shard].rows for shard in group) if isinstance(self.rows, Stream) else self.count
 
-    def load(self, epoch: int, place: int, group: list[int]) -> tuple[Rows, np.ndarray]:
+    def room(self) -> Rows | None:
+        """What ``load`` may fill again and again; None for a table in memory."""
+        if not isinstance(self.rows, Stream):
+            return None
+        return self.rows.empty(min(self.count, self._together * self._largest))
+
+    def load(self, epoch: int, place: int, group: list[int], room: Rows | None) -> tuple[Rows, np.ndarray]:
         """The rows among which a group's are, and the place there of each, in the order of this epoch."""
         order = np.random.default_rng((self.seed, epoch, self.number, place)).permutation(self.size(group))
         if isinstance(self.rows, Stream):
-            return self.rows.read(group), order
+            return self.rows.read(group, room), order
         return Rows(*map(np.asarray, self.rows)), order * self.readers + self.number
 
 
@@ -134,6 +150,7 @@ class Feed:
         fitting = max(1, WINDOW_BYTES // (row_bytes * count * self._share * multiple)) * multiple
         self._window = min(fitting, self.steps)
         self._likeness = likeness
+        self._rooms = [reader.room() for reader in self._readers]
         self._loaded: dict[int, tuple[tuple[int, int], Rows, np.ndarray]] = {}
 
     def rows_until(self, step: int) -> int:
@@ -195,11 +212,10 @@ class Feed:
     def _group(self, reader: Reader, epoch: int, place: int, group: list[int]) -> tuple[Rows, np.ndarray]:
         """The group that a reader is at; it is kept, as the next window may go on in it."""
         key = epoch, place
-        found = self._loaded.pop(reader.number, None)
+        found = self._loaded.get(reader.number)
         if found is None or found[0] != key:
-            del found  # before the next is read, so that there is one in memory
-            found = key, *reader.load(epoch, place, group)
-        self._loaded[reader.number] = found
+            room = self._rooms[reader.number - self._readers[0].number]
+            found = self._loaded[reader.number] = key, *reader.load(epoch, place, group, room)
         return found[1], found[2]
 
     def _deal(self, tapes: list[tuple[np.ndarray, ...]], window: tuple[np.ndarray, ...]) -> None:

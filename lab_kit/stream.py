@@ -49,21 +49,36 @@ class Stream:
     @functools.cached_property
     def likeness(self) -> Rows:
         """No rows, of the widths and types of the stream's."""
-        return Rows(*(column[:0].copy() for column in self.read([0])))
+        return Rows(*(column[:0].copy() for column in self._load(self.shards[0])))
 
     @property
     def row_bytes(self) -> int:
         """Bytes a row takes in memory."""
         return sum(column.itemsize * int(np.prod(column.shape[1:])) for column in self.likeness)
 
-    def read(self, shards: list[int]) -> Rows:
+    def empty(self, count: int) -> Rows:
+        """Room for so many rows, to ``read`` into."""
+        return Rows(*(np.empty((count, *column.shape[1:]), column.dtype) for column in self.likeness))
+
+    def read(self, shards: list[int], into: Rows | None = None) -> Rows:
         """The rows of some shards, one after the other.
+
+        Args:
+          shards: their numbers.
+          into: room for at least so many rows, which is filled; new when None. Memory that was in use before costs a
+            third of the time of new memory.
 
         Raises:
           LabError: a shard is missing or damaged.
         """
-        parts = [self._load(self.shards[number]) for number in shards]
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        room = into or self.empty(sum(self.shards[number].rows for number in shards))
+        start = 0
+        for number in shards:
+            shard = self.shards[number]
+            for column, loaded in zip(room, self._load(shard), strict=True):
+                column[start : start + shard.rows] = loaded
+            start += shard.rows
+        return Rows(*(column[:start] for column in room))
 
     def _load(self, shard: Shard) -> Rows:
         path = self.folder / shard.file

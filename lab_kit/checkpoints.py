@@ -1,5 +1,6 @@
 """Checkpoints of a run, through Orbax: written in the background, whole or not at all, the last few kept."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class Checkpoints:
         try:
             if self._writer is None:
                 self._writer = self._open()
+                self.step = self._writer.latest_step()  # that of a resumed run, which is not written again
             if step != self.step and (at_once or not self._writer.is_saving_in_progress()):
                 packed = _packed(progress)
                 about = {"identity": self.identity, "bytes": packed["progress"].size}
@@ -75,6 +77,7 @@ class Checkpoints:
         """
         if not self.folder.is_dir():
             return None
+        logging.getLogger("absl").addFilter(_is_news)
         reader = self._open()
         try:
             found = sorted(reader.all_steps(), reverse=True)
@@ -104,6 +107,7 @@ class Checkpoints:
             return None
         finally:
             reader.close()
+            logging.getLogger("absl").removeFilter(_is_news)
 
     def close(self) -> None:
         """Waits for what is being written.
@@ -135,6 +139,11 @@ class Checkpoints:
             f"The checkpoint of step {self.step} cannot be written to {self.folder}: {reason}. The ones before it are "
             "kept: make room on the disk and resume the run."
         )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not Orbax's warning about a checkpoint that a kill cut off: the one before it is taken, as it should be."""
+    return not record.getMessage().startswith("Metadata file does not exist")
 
 
 def _here() -> jax.sharding.Sharding:

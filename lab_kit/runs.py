@@ -174,6 +174,8 @@ def _resume(folder: Path, fingerprint: str) -> Resumed:
         raise LabError(f"The run {folder} has come to its end ({outcome}): there is nothing to resume.")
     identity = store.fingerprint(json.dumps([asdict(network), config.optimizer]), fingerprint)
     start = Checkpoints(folder / "checkpoints", identity).load(beginning(network.signature, config))
+    if start and not start.step:
+        start = None  # nothing was learnt: it begins anew, with the same first record
     step = start.step if start else -1
     try:
         rows = [line for line in _lines(folder / "history.jsonl") if line["step"] <= step and line["outcome"] is None]

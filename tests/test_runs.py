@@ -64,6 +64,36 @@ def test_the_kept_weights_are_the_best_ones_and_nan_stays_nan(tmp_path: Path) ->
     assert run.history["best"].to_list() == [False, False, True, False]
 
 
+def test_a_run_that_ended_after_its_first_record_begins_anew_in_its_folder(tmp_path: Path) -> None:
+    table = rows("binary", 120)
+    given = part(table, slice(80)), part(table, slice(80, None)), signature("binary")
+    alone, again = tmp_path / "alone", tmp_path / "again"
+    for folder in (alone, again):
+        for _ in runs.keep(fit(*given, CONFIG), folder, CONFIG, "f"):
+            if folder == again:
+                break
+    assert [path.name for path in (again / "checkpoints").iterdir()] == ["0"]
+    resumed = runs.resume(again, "f")
+    for _ in runs.keep(fit(*given, resumed.config, start=resumed.start), again, CONFIG, "f"):
+        pass
+    whole, both = runs.load(alone), runs.load(again)
+    np.testing.assert_array_equal(both.weights, whole.weights)
+    assert both.history["step"].to_list().count(0) == 1
+    assert both.history["step"].to_list()[-1] == whole.history["step"].to_list()[-1]
+
+
+def test_a_checkpoint_without_its_metadata_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = rows("binary", 120)
+    records = fit(part(table, slice(80)), part(table, slice(80, None)), signature("binary"), CONFIG)
+    for _ in runs.keep(records, tmp_path, CONFIG, "f"):
+        break
+    (
+        tmp_path / "checkpoints" / "0" / "_CHECKPOINT_METADATA"
+    ).unlink()  # as a kill in the middle of a deletion leaves it
+    runs.resume(tmp_path, "f")
+    assert [record.getMessage() for record in caplog.records if record.name == "absl"] == []
+
+
 @pytest.mark.parametrize("cut", [1, 2, 30, 120])
 def test_a_run_that_was_cut_off_keeps_its_whole_records(tmp_path: Path, cut: int) -> None:
     folder = made(tmp_path / "run", *GOOD[:3])

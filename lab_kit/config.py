@@ -1,21 +1,27 @@
 """Everything that determines a run besides its data."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from lab_kit import devices
-from lab_kit.arrays import Task
-from lab_kit.metrics import LOSSES, Loss
-from lab_kit.model import ACTIVATIONS, NORMALIZATIONS, Activation, Normalization
-from lab_kit.optimizers import OPTIMIZERS, TRACED, refusal
-from lab_kit.schedules import SCHEDULES
+from lab_kit.knobs import (
+    ACTIVATIONS,
+    CLASS_WEIGHTS,
+    LOSSES,
+    NORMALIZATIONS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TRACED,
+    ClassWeight,
+    Loss,
+    refusal,
+)
 from lab_kit.schema import LabError
 
-ClassWeight = Literal["none", "balanced"]
-CLASS_WEIGHTS: tuple[ClassWeight, ...] = ("none", "balanced")
+if TYPE_CHECKING:  # a wrong value is refused, and the command's help shown, before JAX is imported
+    from lab_kit.arrays import Task
+    from lab_kit.model import Activation, Normalization
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,11 @@ class TrainConfig:
       hidden: width of each hidden layer; empty for a linear model.
       activation: ``sigmoid``, ``relu`` or ``tanh``.
       normalization: of the hidden layers: ``none``, ``layer`` or ``batch``.
-      loss: one of ``metrics.LOSSES`` of the task; None for the first of them.
+      loss: one of ``knobs.LOSSES`` of the task; None for the first of them.
       class_weight: ``balanced`` weighs the loss of a row by n / (classes x rows of its class), so that rare classes
         count as much as common ones; the metrics of a record stay unweighted.
-      optimizer: a key of ``optimizers.OPTIMIZERS``.
-      schedule: a key of ``schedules.SCHEDULES``; its factor multiplies the learning rate.
+      optimizer: one of ``knobs.OPTIMIZERS``, the keys of ``optimizers.OPTIMIZERS``.
+      schedule: one of ``knobs.SCHEDULES``; its factor multiplies the learning rate.
       warmup: the part of the run in which the rate rises, where the schedule has such a part; in [0, 1).
       batch_size: rows a step, over all devices together; "gradient descent" takes all rows instead.
       epochs: passes over the training rows.
@@ -41,7 +47,7 @@ class TrainConfig:
         rows of each. Several processes need one each; the result depends on it as it does on the seed.
       seed: of initial weights, row order and dropout.
       patience: stop when the validation loss has not improved for so many epochs; None to go on to the end.
-      learning_rate: of the optimizer, above 0. This and all that follow are traced: see ``optimizers.TRACED``.
+      learning_rate: of the optimizer, above 0. This and all that follow are traced: see ``knobs.TRACED``.
       momentum: in [0, 1); for Adam its first decay rate.
       weight_decay: decoupled, on kernels only; 0 or more.
       dropout: probability that a hidden unit is dropped, in [0, 1).
@@ -51,8 +57,8 @@ class TrainConfig:
     """
 
     hidden: tuple[int, ...] = (128, 64)
-    activation: Activation = "relu"
-    normalization: Normalization = "none"
+    activation: "Activation" = "relu"
+    normalization: "Normalization" = "none"
     loss: Loss | None = None
     class_weight: ClassWeight = "none"
     optimizer: str = "adamw"
@@ -84,26 +90,23 @@ def suggest(rows: int) -> TrainConfig:
     Args:
       rows: number of training rows.
     """
-    batch = 2 ** int(np.clip(np.log2(max(rows, 1) / 32), 3, 10))
+    batch = 2 ** int(min(max(math.log2(max(rows, 1) / 32), 3), 10))
     if rows < 20_000:
         return TrainConfig((64, 32), batch_size=min(batch, max(rows, 1)), epochs=60, patience=10, weight_decay=1e-2)
     return TrainConfig(batch_size=batch, patience=4)
 
 
-def check(config: TrainConfig, rows: int, task: Task) -> None:
-    """Refuses a configuration that cannot run.
+def check_values(config: TrainConfig, task: "Task") -> None:
+    """Refuses values that no table and no machine could be trained with; ``check`` looks at those as well.
 
     Args:
       config: to check.
-      rows: number of training rows.
       task: of the dataset.
 
     Raises:
       LabError: says which value, why, and what to choose.
     """
-    full_batch = config.optimizer in OPTIMIZERS and OPTIMIZERS[config.optimizer].full_batch
-    reasons = [
-        rows >= 1 or "there are no training rows: look at the split of the dataset's card and at its cleaning steps",
+    _refuse(
         _one_of("activation", config.activation, ACTIVATIONS),
         _one_of("normalization", config.normalization, NORMALIZATIONS),
         config.loss is None or _one_of("loss", config.loss, LOSSES[task], f" for a {task} task"),
@@ -117,12 +120,35 @@ def check(config: TrainConfig, rows: int, task: Task) -> None:
         all(width >= 1 for width in config.hidden) or f"hidden = {config.hidden}: a layer needs a width of 1 or more",
         config.epochs >= 1 or f"epochs = {config.epochs}: a run needs 1 epoch or more",
         config.batch_size >= 1 or f"batch_size = {config.batch_size}: a batch needs 1 row or more",
-        config.batch_size <= rows
-        or full_batch
-        or f"batch_size = {config.batch_size}, but there are {rows} training rows: choose {rows} or less",
         config.seed >= 0 or f"seed = {config.seed}: choose a whole number of 0 or more",
         config.patience is None or config.patience >= 1 or f"patience = {config.patience}: choose 1 or more, or None",
         config.sync_every >= 1 or f"sync_every = {config.sync_every}: choose 1 or more steps",
+        *(refusal(name, value) or True for name, value in config.hyperparameters.items()),
+    )
+
+
+def check(config: TrainConfig, rows: int, task: "Task") -> None:
+    """Refuses a configuration that cannot run.
+
+    Args:
+      config: to check.
+      rows: number of training rows.
+      task: of the dataset.
+
+    Raises:
+      LabError: says which value, why, and what to choose.
+    """
+    from lab_kit import devices, optimizers
+
+    _refuse(
+        rows >= 1 or "there are no training rows: look at the split of the dataset's card and at its cleaning steps"
+    )
+    check_values(config, task)
+    full_batch = optimizers.OPTIMIZERS[config.optimizer].full_batch
+    _refuse(
+        config.batch_size <= rows
+        or full_batch
+        or f"batch_size = {config.batch_size}, but there are {rows} training rows: choose {rows} or less",
         1 <= config.readers <= rows or f"readers = {config.readers}: choose 1 to {rows}, the number of training rows",
         config.readers <= 1
         or (rows if full_batch else config.batch_size) % config.readers == 0
@@ -131,12 +157,14 @@ def check(config: TrainConfig, rows: int, task: Task) -> None:
         config.readers % devices.processes() == 0
         or f"readers = {config.readers}, but the run has {devices.processes()} processes: choose one reader for "
         "each, or a multiple",
-        *(refusal(name, value) or True for name, value in config.hyperparameters.items()),
-    ]
+    )
+    devices.chosen(config.devices)
+
+
+def _refuse(*reasons: str | Literal[True]) -> None:
     for reason in reasons:
         if reason is not True:
             raise LabError(f"{reason}.")
-    devices.chosen(config.devices)
 
 
 def _one_of(name: str, value: str, choices: Iterable[str], where: str = "") -> str | Literal[True]:

@@ -80,20 +80,24 @@ class Others:
     processes: int | None = None
     process: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses numbers that do not fit."""
+        processes, process = self.processes, self.process
+        if self.coordinator != "auto" and (processes is None or process is None or not 0 <= process < processes):
+            raise LabError(
+                f"--coordinator {self.coordinator} needs --processes N and --process-id I with I from 0 to N - 1, "
+                "another in each process."
+            )
+
 
 def _join(others: Others) -> None:
-    coordinator, processes, process = others.coordinator, others.processes, others.process
-    auto = coordinator == "auto"
-    if not auto and (processes is None or process is None or not 0 <= process < processes):
-        raise LabError(
-            f"--coordinator {coordinator} needs --processes N and --process-id I with I from 0 to N - 1, another in "
-            "each process."
-        )
+    auto = others.coordinator == "auto"
+    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM for itself
     try:
         jax.distributed.initialize(
-            None if auto else coordinator,
-            None if auto else processes,
-            None if auto else process,
+            None if auto else others.coordinator,
+            None if auto else others.processes,
+            None if auto else others.process,
             initialization_timeout=WAIT_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )

@@ -4,27 +4,17 @@ A mean of batch means is wrong when batches differ in size; sums and counts add 
 The AUC of a record comes from scores counted in 512 bins; ``evaluate`` computes the exact one.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from lab_kit.arrays import Array, Task
+from lab_kit.knobs import LOSSES as LOSSES
+from lab_kit.knobs import Loss as Loss
 
 BINS = 512
 """Bins of the predicted probability for the AUC of a record."""
-
-
-Loss = Literal["cross-entropy", "squared error", "huber"]
-
-LOSSES: dict[Task, tuple[Loss, ...]] = {
-    "binary": ("cross-entropy",),
-    "multiclass": ("cross-entropy",),
-    "regression": ("squared error", "huber"),
-}
-"""The losses of each task, its own first."""
 
 HUBER_DELTA = 1.0
 """Where the Huber loss turns from a parabola into a line, in standard deviations of the target."""

@@ -11,35 +11,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from lab_kit.arrays import Array
+from lab_kit.knobs import TRACED as TRACED
+from lab_kit.knobs import refusal as refusal
 
 Hyperparameters = Mapping[str, Any]
-
-TRACED: dict[str, str] = {
-    "learning_rate": "choose a finite number above 0",
-    "momentum": "choose a number from 0 to below 1",
-    "weight_decay": "choose a finite number of 0 or more",
-    "dropout": "choose a number from 0 to below 1",
-    "clip_norm": "choose a finite number above 0, or 0 for no clipping",
-    "label_smoothing": "choose a number from 0 to below 1",
-}
-"""The hyperparameters that may change while a run runs, without compiling anything, and what each may be."""
-
-
-def refusal(name: str, value: float) -> str | None:
-    """Why a traced hyperparameter cannot have this value, as a sentence without its full stop; None if it can."""
-    if name not in TRACED:
-        return f"{name} cannot change while a run runs; only {', '.join(TRACED)} can"
-    with np.errstate(over="ignore", under="ignore"):
-        single = np.float32(value)  # what the devices compute with: there 1e39 is infinite and 0.99999999 is 1
-    if name == "learning_rate":
-        fits = bool(0 < single < np.inf)
-    else:
-        fits = bool(0 <= single < (np.inf if name in ("weight_decay", "clip_norm") else 1))
-    return None if fits else f"{name} = {value:g}: {TRACED[name]}"
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,36 @@
 """The command ``lab-kit train``: every knob as an option, in one process or several, from the start or resumed."""
 
-from dataclasses import replace
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from lab_kit import knobs, stopping
+from lab_kit.config import TrainConfig, check_values, suggest
 from lab_kit.schema import LabError
-from lab_kit.screen import bar, screen, status
+from lab_kit.screen import bar, pasteable, screen, status
 
-if TYPE_CHECKING:  # the command imports what it needs, so that --help is at once
+if TYPE_CHECKING:  # the command imports what takes time when it needs it, so that --help and a refusal come at once
     from lab_kit.train import Record
     from lab_kit.workspace import Prepared
 
 NETWORK, OPTIMIZER, RUN, PROCESSES = "Network", "Optimizer", "Run", "Several processes"
+
+
+def _knob(name: str, words: str, panel: str) -> Any:
+    """The option of a field of ``TrainConfig``; its help ends with what holds where it is not given."""
+    small, large = (getattr(suggest(rows), name) for rows in (1_000, 1_000_000))
+    default = "chosen from the table's size" if small != large else "the first of its task" if small is None else small
+    return typer.Option(help=words, rich_help_panel=panel, show_default=str(default))
+
+
+def _names(names: Iterable[str]) -> str:
+    """Names as one types them: with quotes where there is a space."""
+    return ", ".join(map(shlex.quote, names))
 
 
 def train(
@@ -22,48 +38,38 @@ def train(
     resume: Annotated[
         str | None, typer.Option(help="Go on with a run that was stopped or killed: its name, or 'latest'.")
     ] = None,
-    hidden: Annotated[
-        str | None, typer.Option(help="Widths of the hidden layers, such as 128,64.", rich_help_panel=NETWORK)
-    ] = None,
-    activation: Annotated[str | None, typer.Option(help="sigmoid, relu or tanh.", rich_help_panel=NETWORK)] = None,
-    normalization: Annotated[str | None, typer.Option(help="none, layer or batch.", rich_help_panel=NETWORK)] = None,
-    dropout: Annotated[float | None, typer.Option(help="From 0 to below 1.", rich_help_panel=NETWORK)] = None,
+    hidden: Annotated[str | None, _knob("hidden", "Widths of the hidden layers, such as 128,64.", NETWORK)] = None,
+    activation: Annotated[str | None, _knob("activation", f"{_names(knobs.ACTIVATIONS)}.", NETWORK)] = None,
+    normalization: Annotated[str | None, _knob("normalization", f"{_names(knobs.NORMALIZATIONS)}.", NETWORK)] = None,
+    dropout: Annotated[float | None, _knob("dropout", "From 0 to below 1.", NETWORK)] = None,
     loss: Annotated[
-        str | None, typer.Option(help="For a regression 'squared error' or huber.", rich_help_panel=NETWORK)
+        str | None,
+        _knob("loss", "; ".join(f"{task}: {_names(names)}" for task, names in knobs.LOSSES.items()) + ".", NETWORK),
     ] = None,
     class_weight: Annotated[
-        str | None, typer.Option(help="none, or balanced: rare classes count as much.", rich_help_panel=NETWORK)
+        str | None,
+        _knob("class_weight", f"{_names(knobs.CLASS_WEIGHTS)}. Balanced, rare classes count as much.", NETWORK),
     ] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="From 0 to below 1.", rich_help_panel=NETWORK)] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="adamw, adam, sgd, momentum, nesterov, ...", rich_help_panel=OPTIMIZER)
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Above 0.", rich_help_panel=OPTIMIZER)] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="constant, warm-up, cosine or one-cycle.", rich_help_panel=OPTIMIZER)
-    ] = None,
-    warmup: Annotated[
-        float | None, typer.Option(help="Part of the run in which the rate rises.", rich_help_panel=OPTIMIZER)
-    ] = None,
-    momentum: Annotated[float | None, typer.Option(help="From 0 to below 1.", rich_help_panel=OPTIMIZER)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="0 or more.", rich_help_panel=OPTIMIZER)] = None,
+    label_smoothing: Annotated[float | None, _knob("label_smoothing", "From 0 to below 1.", NETWORK)] = None,
+    optimizer: Annotated[str | None, _knob("optimizer", f"{_names(knobs.OPTIMIZERS)}.", OPTIMIZER)] = None,
+    learning_rate: Annotated[float | None, _knob("learning_rate", "Above 0.", OPTIMIZER)] = None,
+    schedule: Annotated[str | None, _knob("schedule", f"{_names(knobs.SCHEDULES)}.", OPTIMIZER)] = None,
+    warmup: Annotated[float | None, _knob("warmup", "Part of the run in which the rate rises.", OPTIMIZER)] = None,
+    momentum: Annotated[float | None, _knob("momentum", "From 0 to below 1.", OPTIMIZER)] = None,
+    weight_decay: Annotated[float | None, _knob("weight_decay", "0 or more.", OPTIMIZER)] = None,
     clip_norm: Annotated[
-        float | None, typer.Option(help="Greatest length of a gradient; 0 for any.", rich_help_panel=OPTIMIZER)
+        float | None, _knob("clip_norm", "Greatest length of a gradient; 0 for any.", OPTIMIZER)
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Rows a step, over all devices together.", rich_help_panel=RUN)
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.", rich_help_panel=RUN)] = None,
+    batch_size: Annotated[int | None, _knob("batch_size", "Rows a step, over all devices together.", RUN)] = None,
+    epochs: Annotated[int | None, _knob("epochs", "Passes over the training rows.", RUN)] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without a better validation loss.", rich_help_panel=RUN),
+        _knob("patience", "Stop after so many epochs without a better validation loss; 0 to train all epochs.", RUN),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of initial weights, row order and dropout.", rich_help_panel=RUN)
-    ] = None,
-    devices: Annotated[int | None, typer.Option(help="Local devices, in each process.", rich_help_panel=RUN)] = None,
+    seed: Annotated[int | None, _knob("seed", "Of initial weights, row order and dropout.", RUN)] = None,
+    devices: Annotated[int | None, _knob("devices", "Local devices, in each process.", RUN)] = None,
     sync_every: Annotated[
-        int | None, typer.Option(help="Steps between two averagings of the devices' weights.", rich_help_panel=RUN)
+        int | None, _knob("sync_every", "Steps between two averagings of the devices' weights.", RUN)
     ] = None,
     stream: Annotated[
         bool, typer.Option(help="Read the rows from disk while training: for tables larger than memory.")
@@ -81,11 +87,7 @@ def train(
         int | None, typer.Option(help="Which of them this is, from 0.", rich_help_panel=PROCESSES)
     ] = None,
 ) -> None:
-    """Train on a dataset and save the model as a bundle. What is not given suits the table's size."""
-    from lab_kit import datasets, runs, workspace
-    from lab_kit import devices as machine
-    from lab_kit.config import suggest
-
+    """Train on a dataset and save the model as a bundle. Ctrl-C stops; --resume goes on."""
     given: dict[str, Any] = {
         "hidden": None if hidden is None else _widths(hidden),
         "activation": activation,
@@ -113,38 +115,98 @@ def train(
         raise LabError(
             f"--resume goes on with what the run was begun with: leave out {', '.join(map(_option, given))}."
         )
-    card = datasets.card(dataset)
+    if patience == 0:
+        given["patience"] = None
+    if coordinator is None and not (processes is None and process_id is None):
+        raise LabError("--processes and --process-id are of no use without --coordinator host:port: add it.")
+    try:
+        _train(_Asked(dataset, resume, stream, coordinator, processes, process_id), given)
+    except KeyboardInterrupt:  # Polars hears Ctrl-C by itself
+        raise stopping.Stopped from None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options that are no knobs."""
+
+    dataset: str
+    resume: str | None
+    stream: bool
+    coordinator: str | None
+    processes: int | None
+    process_id: int | None
+
+    def again(self) -> str:
+        """The command that goes on with the run."""
+        options = {"coordinator": self.coordinator, "processes": self.processes, "process_id": self.process_id}
+        words = [word for name, value in options.items() if value is not None for word in (_option(name), str(value))]
+        stream = ["--stream"] if self.stream else []
+        return pasteable("train", "--dataset", self.dataset, *stream, *words, "--resume", self.resume or "latest")
+
+
+def _train(asked: _Asked, given: dict[str, Any]) -> None:
+    """From the card to the bundle. What can be refused without JAX is refused before it is imported."""
+    from lab_kit import datasets
+
+    card = datasets.card(asked.dataset)
+    check_values(replace(TrainConfig(), **given), card.task)
+    stopping.check()
+    from lab_kit import devices as machine
+
+    others = None
+    if asked.coordinator:
+        others = machine.Others(asked.coordinator, asked.processes, asked.process_id)
+    stopping.check()
+    from lab_kit import workspace
+
+    stopping.check()
     # In several processes each shows the devices of its own that it is asked for.
-    others = machine.Others(coordinator, processes, process_id) if coordinator else None
-    machine.start((devices or 1) if others else None, workspace.WORKSPACE / "compiled", others)
+    machine.start((given.get("devices") or 1) if others else None, workspace.WORKSPACE / "compiled", others)
+    place = workspace.folder(card) / "runs"
+    folder = _named(place, asked.resume) if asked.resume else None
+    stopping.check()
     with status("Preparing the rows ..."):
         data: Prepared = machine.first_alone(
-            lambda: workspace.prepared(card, say=lambda line: screen.print(line, style="dim"), stream=stream)
+            lambda: workspace.prepared(card, say=lambda line: screen.print(line, style="dim"), stream=asked.stream)
         )
-    folder = _named(workspace.folder(card) / "runs", resume) if resume else None
     config = replace(suggest(data.train.count), readers=machine.processes(), **given)
-    outcome = ""
-    with bar() as progress:
+    outcome, kept = "", False
+    with stopping.held(), bar() as progress:
         task = progress.add_task("training", total=None if folder else float(config.epochs))
 
         def watch(record: "Record") -> None:
-            nonlocal outcome
+            nonlocal outcome, kept
+            if not kept:
+                run = f"run {folder or _named(place, 'latest')}" if machine.process() == 0 else "first process's run"
+                stopping.say(f"Stopped. The {run} is kept up to its last checkpoint; go on with: {asked.again()}")
+                kept = True
+            if record.outcome is None:
+                stopping.check()
             loss = (record.validation or {}).get("loss")
             words = None if loss is None else f"validation loss {loss:.4f}"
             progress.update(task, completed=record.epoch, description=words)
             outcome = record.outcome or outcome
 
-        try:
-            if folder:
-                workspace.resume(data, folder, watch)
-            else:
-                folder = workspace.train(data, config, watch=watch)
-        except KeyboardInterrupt:
-            raise LabError(f"Interrupted. Go on with: lab-kit train --dataset {dataset} --resume latest") from None
-    if machine.process():
-        return  # the first process tells the rest
+        if folder:
+            workspace.resume(data, folder, watch)
+        else:
+            folder = workspace.train(data, config, watch=watch)
+        stopping.say("Stopped when training had come to its end: the run is kept.")
+        if machine.process():
+            screen.print(f"Process {machine.process()} took part; the first process has kept the run.")
+        else:
+            _finish(data, folder, outcome)
+    stopping.check()
+
+
+def _finish(data: "Prepared", folder: Path, outcome: str) -> None:
+    """Says how a run ended, and makes the bundle of it."""
+    from lab_kit import runs, workspace
+
     if outcome.startswith("diverged"):
         raise LabError(f"The run {outcome}.")
+    if outcome.startswith("stopped early"):
+        outcome += "; --patience 0 trains all epochs"
     run = runs.load(folder)
     best = run.history.filter("best").tail(1).to_dicts()[0]
     table = Table("epoch", *(name for name in best if name.startswith("validation_")), title=f"Best epoch ({outcome})")

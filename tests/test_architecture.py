@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "lab_kit"
 
 # A module imports only from layers before its own, and never from its own.
 LAYERS = (
-    ("arrays", "card_steps", "ending", "look", "memory", "screen", "front", "track"),
-    ("schema",),
+    ("arrays", "card_steps", "ending", "look", "memory", "screen", "stopping", "front", "track"),
+    ("schema", "knobs"),
     ("steps", "tables", "store", "encoder", "splits", "stream", "fields"),
     ("datasets", "clean", "features"),
     ("model", "optimizers", "metrics", "schedules"),
@@ -39,6 +39,7 @@ LAYERS = (
     ("live", "curves", "sweep_moment"),
     ("race_panel", "controls", "run_table", "sweep_panel", "report"),
     ("train_command",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

@@ -2,17 +2,26 @@
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
+import jax
 import polars as pl
 import pytest
 from test_bundle import MODEL, NEW
 
-from lab_kit import bundle, cli, datasets, workspace
+from lab_kit import bundle, cli, datasets, screen, workspace
+from lab_kit.config import TrainConfig
+from lab_kit.knobs import CLASS_WEIGHTS
+from lab_kit.metrics import LOSSES
+from lab_kit.model import ACTIVATIONS, NORMALIZATIONS
+from lab_kit.optimizers import OPTIMIZERS
+from lab_kit.schedules import SCHEDULES
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -46,6 +55,78 @@ def test_help_names_each_command_and_option(run: Run) -> None:
     _, page, _ = run("train", "--help")
     for option in ("hidden", "learning-rate", "momentum", "weight-decay", "dropout", "batch-size", "epochs", "seed"):
         assert f"--{option}" in page
+
+
+def test_the_help_of_train_shows_each_choice_and_default_and_imports_no_jax() -> None:
+    code = "import sys; from lab_kit import cli; sys.argv = ['lab-kit', 'train', '--help']\ntry: cli.main()\nfinally: "
+    code += "print(*(name for name in ('jax', 'numpy', 'polars') if name in sys.modules), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, env=os.environ | {"COLUMNS": "400"}, check=True,
+    )  # fmt: skip
+    assert done.stderr == "\n"
+    lines = {found[1]: line for line in done.stdout.splitlines() if (found := re.match(r"\W+--([a-z-]+)", line))}
+    for field in fields(TrainConfig):
+        if field.name != "readers":  # one a process
+            assert "[default: " in lines[field.name.replace("_", "-")]
+    for option, table in (
+        *(("activation", ACTIVATIONS), ("normalization", NORMALIZATIONS), ("class-weight", CLASS_WEIGHTS)),
+        *(("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", {n for of in LOSSES.values() for n in of})),
+    ):
+        assert [name for name in table if name not in lines[option]] == []
+    assert "chosen from the table's size" in lines["batch-size"]
+    assert "(0.001)" in lines["learning-rate"]
+    assert "0 to train all epochs" in lines["patience"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "nosuch"], "There is no dataset 'nosuch'"),
+        (["--dataset", "health", "--learning-rate", "-1"], "learning_rate = -1: choose a finite number above 0."),
+        (["--dataset", "diabetes", "--loss", "cross-entropy"], "choose one of squared error, huber for a regression"),
+        (["--dataset", "health", "--epochs", "0"], "a run needs 1 epoch or more"),
+        (["--resume", "latest", "--patience", "0"], "leave out --patience"),
+        (["--process-id", "0"], "of no use without --coordinator"),
+    ],
+)
+def test_what_needs_no_jax_is_refused_before_it_is_imported(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "lab_kit.devices", None)  # an import of it would be an ImportError
+    monkeypatch.delattr("lab_kit.devices", raising=False)
+    status, _, err = run("train", *arguments)
+    assert status == 1
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("/a b/.venv/bin/lab-kit", "'/a b/.venv/bin/lab-kit' train --dataset 'my own'"),
+        ("../bin/lab-kit", "../bin/lab-kit train --dataset 'my own'"),
+        ("/on/the/path/lab-kit", "lab-kit train --dataset 'my own'"),
+        ("/work/lab_kit/__main__.py", f"{sys.executable} -m lab_kit train --dataset 'my own'"),
+    ],
+)
+def test_a_command_in_a_hint_is_one_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch, typed: str, words: str) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/on/the/path/{name}")
+    monkeypatch.setattr(sys, "argv", [typed, "train"])
+    assert screen.pasteable("train", "--dataset", "my own") == words
+
+
+@pytest.mark.slow
+def test_patience_is_named_where_it_ended_a_run_and_0_turns_it_off(run: Run) -> None:
+    jax.local_devices()  # as many as all tests have: the command would start JAX with one for each core
+    short = ["train", "--dataset", "diabetes", "--hidden", "8", "--learning-rate", "0.3", "--epochs", "25"]
+    status, out, _ = run(*short, "--patience", "1")
+    assert status == 0
+    assert "stopped early: no better validation loss for 1 epochs; --patience 0 trains all epochs" in " ".join(
+        out.split()
+    )
+    status, out, _ = run(*short, "--patience", "0")
+    assert (status, "Best epoch (finished)" in out) == (0, True)
 
 
 def test_the_datasets_are_listed_with_what_they_ask(run: Run) -> None:

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from lab_kit import knobs
 from lab_kit.config import TrainConfig, check, suggest
 from lab_kit.metrics import LOSSES
+from lab_kit.model import ACTIVATIONS, NORMALIZATIONS
 from lab_kit.optimizers import OPTIMIZERS, TRACED
+from lab_kit.schedules import SCHEDULES
 from lab_kit.schema import LabError
 
 NAN = float("nan")
@@ -65,6 +68,14 @@ def test_a_wrong_value_is_refused_with_what_to_choose(wrong: dict[str, Any], sen
         check(replace(good, **wrong), rows=100, task="binary")
     assert str(raised.value).startswith(sentence)
     assert str(raised.value).endswith(".")
+
+
+def test_the_names_that_need_no_jax_are_those_of_the_tables() -> None:
+    for names, table in (
+        *((knobs.OPTIMIZERS, OPTIMIZERS), (knobs.SCHEDULES, SCHEDULES)),
+        *((knobs.ACTIVATIONS, ACTIVATIONS), (knobs.NORMALIZATIONS, NORMALIZATIONS)),
+    ):
+        assert list(names) == list(table)
 
 
 def test_no_training_rows_are_refused() -> None:

@@ -196,11 +196,14 @@ class Feed:
         position, filled = start * self._each, 0
         end = min(position + steps * self._each, reader.count)
         begin = 0
-        for place, group in enumerate(reader.groups(epoch)):
+        groups = reader.groups(epoch)
+        for place, group in enumerate(groups):
             size = reader.size(group)
             low, high = max(position, begin), min(end, begin + size)
             if low < high:
                 rows, order = self._group(reader, epoch, place, group)
+                if isinstance(reader.rows, Stream) and place + 1 < len(groups):
+                    reader.rows.announce(groups[place + 1])
                 to = slice(filled, filled + high - low)
                 for column, source in zip(columns, rows, strict=True):
                     np.take(source, order[low - begin : high - begin], axis=0, out=column[to], mode="clip")

@@ -13,15 +13,16 @@ from lab_kit.knobs import (
     OPTIMIZERS,
     SCHEDULES,
     TRACED,
+    Activation,
     ClassWeight,
     Loss,
+    Normalization,
     refusal,
 )
 from lab_kit.schema import LabError
 
 if TYPE_CHECKING:  # a wrong value is refused, and the command's help shown, before JAX is imported
     from lab_kit.arrays import Task
-    from lab_kit.model import Activation, Normalization
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class TrainConfig:
     """
 
     hidden: tuple[int, ...] = (128, 64)
-    activation: "Activation" = "relu"
-    normalization: "Normalization" = "none"
+    activation: Activation = "relu"
+    normalization: Normalization = "none"
     loss: Loss | None = None
     class_weight: ClassWeight = "none"
     optimizer: str = "adamw"

@@ -150,7 +150,7 @@ class Feed:
         fitting = max(1, WINDOW_BYTES // (row_bytes * count * self._share * multiple)) * multiple
         self._window = min(fitting, self.steps)
         self._likeness = likeness
-        self._rooms = [reader.room() for reader in self._readers]
+        self._rooms = {reader.number: reader.room() for reader in self._readers}
         self._loaded: dict[int, tuple[tuple[int, int], Rows, np.ndarray]] = {}
 
     def rows_until(self, step: int) -> int:
@@ -201,9 +201,7 @@ class Feed:
             size = reader.size(group)
             low, high = max(position, begin), min(end, begin + size)
             if low < high:
-                rows, order = self._group(reader, epoch, place, group)
-                if isinstance(reader.rows, Stream) and place + 1 < len(groups):
-                    reader.rows.announce(groups[place + 1])
+                rows, order = self._group(reader, epoch, place, groups)
                 to = slice(filled, filled + high - low)
                 for column, source in zip(columns, rows, strict=True):
                     np.take(source, order[low - begin : high - begin], axis=0, out=column[to], mode="clip")
@@ -212,13 +210,15 @@ class Feed:
             begin += size
         weight[filled:] = 0
 
-    def _group(self, reader: Reader, epoch: int, place: int, group: list[int]) -> tuple[Rows, np.ndarray]:
-        """The group that a reader is at; it is kept, as the next window may go on in it."""
+    def _group(self, reader: Reader, epoch: int, place: int, groups: list[list[int]]) -> tuple[Rows, np.ndarray]:
+        """The group that a reader is at; it is kept, as the next window may go on in it. The one after is announced."""
         key = epoch, place
         found = self._loaded.get(reader.number)
         if found is None or found[0] != key:
-            room = self._rooms[reader.number - self._readers[0].number]
-            found = self._loaded[reader.number] = key, *reader.load(epoch, place, group, room)
+            room = self._rooms[reader.number]
+            found = self._loaded[reader.number] = key, *reader.load(epoch, place, groups[place], room)
+            if isinstance(reader.rows, Stream) and place + 1 < len(groups):
+                reader.rows.announce(groups[place + 1])
         return found[1], found[2]
 
     def _deal(self, tapes: list[tuple[np.ndarray, ...]], window: tuple[np.ndarray, ...]) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:  # this module takes no time to import
     from lab_kit.arrays import Task
 
+Activation = Literal["sigmoid", "relu", "tanh"]
+Normalization = Literal["none", "layer", "batch"]
 Loss = Literal["cross-entropy", "squared error", "huber"]
 ClassWeight = Literal["none", "balanced"]
 
@@ -21,8 +23,8 @@ LOSSES: "dict[Task, tuple[Loss, ...]]" = {
 }
 """The losses of each task, its own first."""
 
-ACTIVATIONS = ("sigmoid", "relu", "tanh")
-NORMALIZATIONS = ("none", "layer", "batch")
+ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu", "tanh")
+NORMALIZATIONS: tuple[Normalization, ...] = ("none", "layer", "batch")
 CLASS_WEIGHTS: tuple[ClassWeight, ...] = ("none", "balanced")
 OPTIMIZERS = (
     *("gradient descent", "sgd", "momentum", "adagrad", "nesterov"),

@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,9 @@ import numpy as np
 from flax import nnx
 
 from lab_kit.arrays import Array, Signature
-
-Activation = Literal["sigmoid", "relu", "tanh"]
-Normalization = Literal["none", "layer", "batch"]
-NORMALIZATIONS: tuple[Normalization, ...] = ("none", "layer", "batch")
+from lab_kit.knobs import NORMALIZATIONS as NORMALIZATIONS
+from lab_kit.knobs import Activation as Activation
+from lab_kit.knobs import Normalization as Normalization
 
 STATISTICS_RATE = 0.1
 """How far the running statistics of a batch normalisation move towards those of the batch in a step."""

@@ -96,7 +96,8 @@ class Number(traitlets.HasTraits):
             at = bisect_left(self._stops, self.value)
             near = [place for place in (at - 1, at) if 0 <= place < len(self._stops)]
             self.slider.value = min(near, key=lambda place: abs(self._stops[place] - self.value))
-            self.box.value = self._text(self.value)
+            # What an emptied box shows; and the page sees this change, while it cannot see a box get another value.
+            self.box.value = self.box.placeholder = self._text(self.value)
             self.note.value = ""
         finally:
             self._busy = False

@@ -15,7 +15,7 @@ export default {
       for (const label of root.querySelectorAll(".widget-inline-hbox > .widget-label")) {
         const row = label.closest(".lab-row") ?? label.parentElement, text = label.textContent;
         if (!text) continue;
-        const value = row.querySelector(".lab-number input")?.value;
+        const value = row.querySelector(".lab-number input")?.placeholder;
         for (const part of row.querySelectorAll("[role=slider], select, input:not([type=checkbox])")) {
           set(part, { "aria-label": part.matches(".lab-number input") ? `${text}, value` : text });
           // A slider is read out as its value (0.001), not as the handle's place on it (-3).
@@ -50,9 +50,9 @@ export default {
     const start = () => {
       const root = el.closest(".lab-panel, .lab-compare");
       if (!root) return;
-      const shape = { childList: true, characterData: true, subtree: true, attributeFilter: ["class", "aria-valuenow"] };
+      const shape = { childList: true, characterData: true, subtree: true, attributeFilter: ["class", "placeholder", "aria-valuetext"] };
       for (const part of root.querySelectorAll(".lab-controls, .lab-look, .lab-state")) {
-        let waits = false; // the box follows its slider a moment later
+        let waits = false; // several changes come together; the slider writes its place there, and is set right again
         watch(part, () => { if (!waits) { waits = true; setTimeout(() => { waits = false; name(part); }, 60); } }, shape);
       }
       const place = root.querySelector(".lab-curves");

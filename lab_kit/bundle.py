@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from lab_kit import clean, features
 from lab_kit.arrays import Array
 from lab_kit.encoder import Encoder
-from lab_kit.evaluate import predict
 from lab_kit.model import Network
+from lab_kit.predict import predict
 from lab_kit.schema import DatasetCard, LabError, first_line
 from lab_kit.store import fingerprint, read_json, replace_folder, write_json
 from lab_kit.weights import network_from, read_weights, write_weights

@@ -12,11 +12,10 @@ from scipy import stats
 from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from lab_kit import devices, engine
 from lab_kit.arrays import Array, Rows, Signature
 from lab_kit.encoder import Encoder
-from lab_kit.model import Network
-from lab_kit.stream import Stream
+from lab_kit.predict import predict as predict
+from lab_kit.predict import targets as targets
 
 BINS_OF_BASELINE = 255
 """The most values of a category that scikit-learn's gradient boosting takes as categories."""
@@ -60,43 +59,6 @@ class Scores:
     recall: float
     f1: float
     confusion: np.ndarray
-
-
-def targets(rows: Rows | Stream) -> np.ndarray:
-    """The target of each row, in the order of ``predict``."""
-    if isinstance(rows, Stream):
-        return np.concatenate([np.asarray(rows.read([shard]).target) for shard in range(len(rows.shards))])
-    return np.asarray(rows.target)
-
-
-def predict(network: Network, weights: Array, rows: Rows | Stream, count: int = 1) -> np.ndarray:
-    """What the network says of each row.
-
-    Args:
-      network: the architecture.
-      weights: float32 ``[P]``.
-      rows: encoded rows; their target is not looked at. May be empty. A stream is read shard by shard.
-      count: local devices to use.
-
-    Returns:
-      ``binary``: float64 ``[n]``, the probability of the positive class. ``multiclass``: float64 ``[n, classes]``.
-      ``regression``: float64 ``[n]``, in units of the standardised target.
-    """
-    if isinstance(rows, Stream):
-        parts = (rows.read([shard]) for shard in range(len(rows.shards)))
-        return np.concatenate([predict(network, weights, part, count) for part in parts])
-    task, outputs = network.signature.task, network.signature.outputs
-    raw = np.zeros((0, outputs))
-    if rows.count:
-        cut, _ = engine.blocks(rows, count)
-        placed = devices.replicate(np.asarray(weights), count)
-        raw = devices.join(np.asarray(engine.forward(network, count)(placed, cut)), rows.count).astype(np.float64)
-    if task == "binary":
-        return np.asarray(stats.logistic.cdf(raw[:, 0]))
-    if task == "multiclass":
-        shifted = np.exp(raw - raw.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-    return raw[:, 0]
 
 
 def scores(target: Array, probability: np.ndarray, threshold: float) -> Scores:

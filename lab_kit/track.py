@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 Floats = NDArray[np.float64]
 MOST_POINTS = 1500
@@ -91,8 +91,7 @@ def smoothed(values: Floats, share: float) -> Floats:
     """
     if share <= 0 or not values.size:
         return values
-    weights = 1 - share ** np.arange(1, values.size + 1)
-    return np.asarray(lfilter([1 - share], [1, -share], values) / weights)
+    return pl.Series(values).ewm_mean(alpha=1 - share, adjust=True).to_numpy()
 
 
 def thinned(x: Floats, y: Floats, most: int = MOST_POINTS) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from lab_kit import __version__, bundle, clean, datasets, devices, evaluate, features, runs, splits, store
+from lab_kit import __version__, bundle, clean, datasets, devices, features, runs, splits, store
 from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig, suggest
 from lab_kit.encoder import Encoder
@@ -229,6 +229,8 @@ def bundled(data: Prepared, run: runs.Run, root: Path | None = None) -> Path:
     """The deployable of a run, in ``bundle/``; the threshold of a yes/no question is chosen on the validation rows."""
     threshold = 0.5
     if data.card.task == "binary":
+        from lab_kit import evaluate  # scikit-learn takes two seconds, and no other stage needs it
+
         probability = evaluate.predict(run.network, run.weights, data.validation)
         threshold = evaluate.choose_threshold(evaluate.targets(data.validation), probability)
     made = bundle.Bundle(data.card, data.plan, data.encoder, run.network, run.weights, threshold)

@@ -21,8 +21,8 @@ LAYERS = (
     ("config", "engine", "feed"),
     ("train", "sweep_program", "race"),
     ("checkpoints",),
-    ("runs", "evaluate", "sweep", "search", "scale", "race_plots"),
-    ("bundle", "table_plots", "training_plots", "page", "keeping", "run_store", "sweep_curves"),
+    ("runs", "predict", "sweep", "search", "scale", "race_plots"),
+    ("evaluate", "bundle", "table_plots", "training_plots", "page", "keeping", "run_store", "sweep_curves"),
     (
         "plots",
         "workspace",

@@ -179,7 +179,6 @@ class LiveRun:
                 self._steering = steering = _steering(job)
                 self.moment = _begun(job, self.moment)
             with _conflated(self._show, self._shown) as changed:
-                changed()
                 try:
                     for record in self._records(job, steering):
                         changed(self._note(record))
@@ -197,7 +196,7 @@ class LiveRun:
                 if self._steering:
                     self._steering.pause()
             state: State = "starting" if record.step == 0 else "training"
-            awaited = len(now.track.rows) < 3  # the first of a new network
+            awaited = 0 < len(now.track.rows) < 3  # the first points of a new curve
             repeats = bool(now.track.rows) and now.track.rows[-1]["step"] == record.step
             if not repeats or record.outcome:  # the first record of a run that goes on is there already
                 changes = len(now.track.changes)
@@ -270,11 +269,13 @@ def cut(job: Job, records: Iterator[Record]) -> Iterator[Record]:
 def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[Callable[..., None]]:
     """Gives a function that asks for ``show`` in a thread: soon, not before the last is ``shown``, and at the end.
 
-    The function takes whether it is urgent: then only ``shown`` is waited for.
+    The function takes whether it is urgent: then only ``shown`` is waited for. The first frame, which empties the
+    chart, waits a little for something urgent: two frames at the beginning would keep the page busy for long.
     """
     asked, urgent, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
+        urgent.wait(SECONDS_BETWEEN_FRAMES)
         while not ended.is_set():
             asked.wait()
             asked.clear()
@@ -297,11 +298,12 @@ def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[
             urgent.set()
         asked.set()
 
+    asked.set()  # that the run begins
     thread = threading.Thread(target=work, name="lab-kit display", daemon=True)
     thread.start()
     try:
         yield ask
     finally:
         ended.set()
-        asked.set()
+        ask(at_once=True)
         thread.join()

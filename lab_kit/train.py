@@ -8,8 +8,10 @@ a call is changes nothing in the result. The order of rows comes from (seed, epo
 that goes on from a ``Progress`` is, to the bit, the run that was never interrupted.
 """
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -21,7 +23,8 @@ from lab_kit.config import TrainConfig, check
 from lab_kit.engine import Recipe, State
 from lab_kit.feed import Feed
 from lab_kit.model import Network
-from lab_kit.optimizers import OPTIMIZERS, TRACED
+from lab_kit.optimizers import OPTIMIZERS
+from lab_kit.orders import Orders, take
 from lab_kit.schema import LabError
 from lab_kit.steering import Steering
 from lab_kit.stream import Stream
@@ -181,17 +184,21 @@ class _Fit:
         first, last = now.step, config.epochs * steps
         began = time.perf_counter() - now.seconds
         hyper, placed_hyper = now.hyper, _place_hyper(now.hyper, config.devices)
-        record = self.first_record(now)
-        yield record
-        if record.outcome:
-            return
+        windows = self.feed.windows(first, last)
+        with ThreadPoolExecutor(1, thread_name_prefix="lab-kit compile") as beside:
+            opening = beside.submit(self._opening, windows, now.state, placed_hyper)
+            record = self.first_record(now)
+            yield record
+            if record.outcome:
+                return
+            windows = itertools.chain(opening.result(), windows)
         length = 1
-        for window in self.feed.windows(first, last):
+        for window in windows:
             factors = devices.replicate(self._factors(window), config.devices)
             at = window.first
             while at < window.stop:
                 step = window.epoch * steps + at
-                orders = _agree(_Orders(length, steering.take(step), steering.due(step), steering.stopped))
+                orders = take(steering, step, length)
                 if orders.stopped:
                     yield replace(record, best=False, outcome="stopped")
                     return
@@ -200,13 +207,13 @@ class _Fit:
                     placed_hyper = _place_hyper(hyper, config.devices)
                 stop = self._end_of_call(window, at, orders)
                 called = time.perf_counter()
-                bounds = np.array([at - window.first, stop - window.first, config.sync_every], np.int32)
+                bounds = _bounds(at - window.first, stop - window.first, config.sync_every)
                 given = now.state, placed_hyper, window.rows, window.weight, factors
                 with devices.together():
                     after, totals = self.program.run(*given, *bounds)
                     sums = np.asarray(totals, np.float64)  # waits for the devices
                 elapsed = time.perf_counter() - called
-                # At most twice as long as the last call: the first ones compile, and say nothing about the speed.
+                # At most twice as long as the last call: the first ones are slow, and say little about the speed.
                 length = max(1, min(2 * length, int((stop - at) * SECONDS_PER_CALL / elapsed)))
                 now = now._replace(state=after, totals=now.totals + sums, hyper=hyper)
                 record, now = self.record(record, now, window.epoch, at, stop, float(sums[-1]), elapsed, began)
@@ -214,6 +221,14 @@ class _Fit:
                 if record.outcome:
                     return
                 at = stop
+
+    def _opening(self, windows: Iterator[feed.Window], state: State, hyper: dict[str, Any]) -> list[feed.Window]:
+        """The first window, if there is one; the program is compiled for it while the first record is made."""
+        opening = list(itertools.islice(windows, 1))
+        for window in opening:
+            factors = devices.replicate(self._factors(window), self.config.devices)
+            devices.prepare(self.program.run, state, hyper, window.rows, window.weight, factors, *_bounds(0, 0, 1))
+        return opening
 
     def first_record(self, now: Progress) -> Record:
         """Of a run that begins, or goes on."""
@@ -275,7 +290,7 @@ class _Fit:
         )
         return record, now
 
-    def _end_of_call(self, window: feed.Window, at: int, orders: "_Orders") -> int:
+    def _end_of_call(self, window: feed.Window, at: int, orders: Orders) -> int:
         """Where the next call ends: with a synchronisation, not beyond a change that is due, and with no tiny rest."""
         every = self.config.sync_every
         length = -(-orders.length // every) * every
@@ -295,31 +310,15 @@ class _Fit:
         return schedules.factors(config.schedule, epoch * steps + first, count, config.epochs * steps, config.warmup)
 
 
+def _bounds(start: int, stop: int, sync_every: int) -> np.ndarray:
+    """What a call is told of its steps."""
+    return np.array([start, stop, sync_every], np.int32)
+
+
 def _finite(trained: dict[str, float], validated: dict[str, float] | None, weights: Array) -> bool:
     """Whether a run can go on. A step's loss comes before its update, so the weights are looked at as well."""
     losses = [trained["loss"], validated["loss"] if validated else 0.0]
     return bool(np.isfinite(losses).all() and np.isfinite(np.asarray(weights)).all())
-
-
-class _Orders(NamedTuple):
-    """What holds for the next call: its length in steps, what the hand has done, and the step of its next deed."""
-
-    length: int
-    changes: dict[str, float]
-    due: int | None
-    stopped: bool
-
-
-def _agree(orders: _Orders) -> _Orders:
-    """What the first process has decided: all processes must make the same calls."""
-    if devices.processes() == 1:
-        return orders
-    values = [orders.changes.get(name, np.nan) for name in TRACED]
-    own = [orders.length, -1 if orders.due is None else orders.due, orders.stopped, *values]
-    with devices.together():
-        length, due, stopped, *agreed = devices.from_first(np.array(own, np.float64)).tolist()
-    changes = {name: value for name, value in zip(TRACED, agreed, strict=True) if np.isfinite(value)}
-    return _Orders(int(length), changes, None if due < 0 else int(due), bool(stopped))
 
 
 def _place_hyper(hyper: dict[str, float], count: int) -> dict[str, Array]:

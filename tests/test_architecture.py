@@ -18,7 +18,7 @@ LAYERS = (
     ("datasets", "clean", "features"),
     ("model", "optimizers", "metrics", "schedules"),
     ("devices", "steering", "weights"),
-    ("config", "engine", "feed"),
+    ("config", "engine", "feed", "orders"),
     ("train", "sweep_program", "race"),
     ("checkpoints",),
     ("runs", "predict", "sweep", "search", "scale", "race_plots"),

@@ -281,7 +281,8 @@ class TrainingPanel:
             self.progress.bar_style = _bar_style(moment)
             self.status.value = _html(words(moment), moment.details)
             self.numbers.value = escape(numbers(moment, self._metric))
-            self._curves.draw(moment.track, moment.previous, epochs)
+            if moment.state != "starting":  # a chart is dear to draw: what it shows stays while the next is compiled
+                self._curves.draw(moment.track, moment.previous, epochs)
             self._weights.draw(moment.last, at_once=not moment.running)
             self._page.sent += 1
             ended = moment.state in ("ended", "failed") and moment is not self._told

@@ -269,8 +269,8 @@ def cut(job: Job, records: Iterator[Record]) -> Iterator[Record]:
 def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[Callable[..., None]]:
     """Gives a function that asks for ``show`` in a thread: soon, not before the last is ``shown``, and at the end.
 
-    The function takes whether it is urgent: then only ``shown`` is waited for. The first frame, which empties the
-    chart, waits a little for something urgent: two frames at the beginning would keep the page busy for long.
+    The function takes whether it is urgent: then only ``shown`` is waited for. The first frame waits a little for
+    something urgent: two frames at the beginning would keep the page busy for long.
     """
     asked, urgent, ended = threading.Event(), threading.Event(), threading.Event()
 

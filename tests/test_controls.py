@@ -276,6 +276,30 @@ def test_a_steered_value_is_marked_on_the_curve(panel: TrainingPanel) -> None:
     assert 0 < mark.x[0] <= at  # where the value began to hold
 
 
+def test_the_chart_stays_as_it_was_until_a_new_network_has_made_a_step(panel: TrainingPanel) -> None:
+    panel.start()
+    assert panel.wait(60)
+    before = tuple(panel._curves.widget.data[1].y)
+    assert len(before) > 2
+    compiled = threading.Event()
+
+    def held(*given, **named) -> Iterator[train.Record]:
+        first, *rest = train.fit(*given, **named)
+        yield first
+        compiled.wait(60)
+        yield from rest
+
+    panel._fit = held
+    panel.start()
+    until(lambda: panel.status.value.startswith("Starting") and panel._live.moment.last is not None)
+    panel._show()
+    assert tuple(panel._curves.widget.data[1].y) == before
+    assert panel.progress.value == 0
+    compiled.set()
+    assert panel.wait(60)
+    np.testing.assert_array_equal(panel._curves.widget.data[3].y, before)  # now that of the run before
+
+
 def test_retraining_while_dragging_keeps_only_runs_that_reached_an_epoch(tmp_path) -> None:
     def slow(*given, **named) -> Iterator[train.Record]:
         for record in train.fit(*given, **named):

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from example_runs import compilations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,27 @@ def test_split_deals_out_every_row_and_join_finds_it_again(rows: int, count: int
     np.testing.assert_array_equal(devices.join(cut, rows), array)
     everything = devices.join(cut, cut.shape[0] * cut.shape[1] * block)
     assert not everything[rows:].any(), "padding is zero"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_prepared_program_is_compiled_and_has_not_run(count: int) -> None:
+    ran = []
+
+    def function(factor: jax.Array, values: jax.Array) -> jax.Array:
+        jax.debug.callback(lambda: ran.append(1))
+        return devices.all_sum(factor * values.sum())
+
+    run = devices.parallel(function, count, in_axes=(None, 0))
+    values = devices.shard(np.ones((count, 3), np.float32), count)
+    with compilations() as compiled:
+        devices.prepare(run, np.float32(2), values)
+    assert compiled
+    assert ran == []
+    with compilations() as compiled:
+        assert np.asarray(run(np.float32(2), values)) == 6 * count
+    assert compiled == []
+    jax.effects_barrier()
+    assert len(ran) == count
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -27,6 +27,8 @@ SECONDS_BETWEEN_FRAMES = 1 / 10
 """A page that is not busy with a frame is free for the one somebody waits for: what was steered, or the end."""
 FRAME_TO_FRAME = 6
 """How many times as long as it took a page to paint a frame until the next: the rest of the processor trains."""
+SECONDS_BETWEEN_SLOW_FRAMES = 0.3
+"""But a page that paints slowly is not left behind for longer than this."""
 SECONDS_FOR_A_FRAME = 1.0
 """How long a page is waited for that has not yet shown the last frame; it may be hidden, or gone."""
 ONE_EPOCH = "stopped after one epoch"
@@ -286,7 +288,8 @@ def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[
             while not ended.is_set() and now < began + SECONDS_FOR_A_FRAME:
                 if painted is None and shown():
                     painted = now - began
-                rest = max(SECONDS_BETWEEN_FRAMES, FRAME_TO_FRAME * (painted or 0.0))
+                rest = min(SECONDS_BETWEEN_SLOW_FRAMES, FRAME_TO_FRAME * (painted or 0.0))
+                rest = max(SECONDS_BETWEEN_FRAMES, rest)
                 if painted is not None and (urgent.is_set() or now >= began + rest):
                     break
                 ended.wait(0.004)

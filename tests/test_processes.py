@@ -68,8 +68,16 @@ def test_two_processes_are_one_with_two_devices(tmp_path: Path, kind: str) -> No
     ]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The weights of a run of 120 epochs that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    ends(begin(folder, 120))
+    return np.asarray(runs.load(folder).weights)
+
+
 @pytest.mark.parametrize("dies", [0, 1])
-def test_when_one_dies_the_other_says_so_and_the_run_resumes(tmp_path: Path, dies: int) -> None:
+def test_when_one_dies_the_other_says_so_and_the_run_resumes(tmp_path: Path, dies: int, whole: np.ndarray) -> None:
     folder = tmp_path / "run"
     processes = begin(folder, 120)
     for line in processes[dies].stdout:
@@ -82,8 +90,7 @@ def test_when_one_dies_the_other_says_so_and_the_run_resumes(tmp_path: Path, die
     assert "--resume latest" in out[-1]
     begun = int(numbers(ends(begin(folder, 120))[0])[0, 0])
     assert begun > 0, "it went on from a checkpoint"
-    ends(begin(tmp_path / "whole", 120))
-    np.testing.assert_array_equal(runs.load(folder).weights, runs.load(tmp_path / "whole").weights)
+    np.testing.assert_array_equal(runs.load(folder).weights, whole)
 
 
 @pytest.mark.parametrize("options", [["--processes", "2"], ["--processes", "2", "--process-id", "2"]])

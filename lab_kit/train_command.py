@@ -115,6 +115,8 @@ def train(
         raise LabError(
             f"--resume goes on with what the run was begun with: leave out {', '.join(map(_option, given))}."
         )
+    if patience is not None and patience < 0:
+        raise LabError(f"--patience {patience}: choose 1 or more, or 0 to train all epochs.")
     if patience == 0:
         given["patience"] = None
     if coordinator is None and not (processes is None and process_id is None):

@@ -205,6 +205,7 @@ def test_train_and_predict_in_two_processes(tmp_path: Path, refused: Refused) ->
         (["train", "--dataset", "diabetes", "--optimizer", "sgd", "--learning-rate", "1e20"], "diverged"),
         (["train", "--dataset", "diabetes", "--learning-rate", "-1"], "learning_rate = -1"),
         (["train", "--dataset", "diabetes", "--hidden", "many"], "whole numbers"),
+        (["train", "--dataset", "diabetes", "--patience", "-1"], "--patience -1: choose 1 or more, or 0 to train"),
         (["train", "--dataset", "diabetes", "--batch-size", "100000"], "training rows"),
         (["train", "--dataset", "diabetes", "--devices", "999"], "devices"),
         (["report", "--dataset", "nothing"], "flights, health"),

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.laboratory import free_port
 from lab_kit import runs
 
 pytestmark = pytest.mark.slow
@@ -18,12 +18,6 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("two_processes.py")
 BOUND = 60
 """Seconds within which the others must have ended: more than the heartbeat allows, so that a busy machine passes."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def begin(folder: Path, epochs: int, processes: int = 2) -> list["subprocess.Popen[str]"]:

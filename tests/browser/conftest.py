@@ -6,14 +6,7 @@ a test ends. ``open_notebook`` opens a copy of a notebook, so the original stays
 """
 
 import json
-import os
-import secrets
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, TimeoutError
+from playwright.sync_api import Browser, Page, Route
+
+from benchmarks import laboratory
 
 REPOSITORY = Path(__file__).parents[2]
 ARTIFACTS = REPOSITORY / "tests" / "artifacts"
@@ -59,59 +54,11 @@ def away(url: str) -> bool:
     return address.scheme not in ("data", "blob", "about") and address.hostname not in LOOPBACK
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("home")
-    folder = tmp_path_factory.mktemp("lab")
-    port, token = free_port(), secrets.token_hex(16)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
-    environment |= {
-        "HOME": str(home),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTER_TOKEN": token,
-        "IPYTHONDIR": str(home / "ipython"),
-        "PYTHONPATH": str(REPOSITORY),
-        "LAB_KIT_WORKSPACE": str(home / "workspace"),
-    }
-    settings = REPOSITORY / "jupyter"
-    if settings.exists():
-        environment["JUPYTER_CONFIG_PATH"] = str(settings)
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
-    log = home / "jupyter.log"
-    with log.open("w") as out:
-        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=folder)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, log)
-            yield Lab(f"http://127.0.0.1:{port}", token, folder)
-        finally:
-            server.terminate()
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not answer:\n{log.read_text()[-4000:]}")
+    home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("lab")
+    with laboratory.lab(folder, home, home / "workspace") as (url, token):
+        yield Lab(url, token, folder)
 
 
 def no_kernel_is_left(lab: Lab) -> None:
@@ -162,24 +109,7 @@ def open_notebook(lab: Lab, watched: Watched) -> Callable[[Path], Page]:
     def act(path: Path) -> Page:
         no_kernel_is_left(lab)
         shutil.copy(path, lab.folder / path.name)
-        page = watched.page
-        page.goto(f"{lab.url}/lab/tree/{path.name}?reset&token={lab.token}")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-        # "Run All" before the kernel is connected is silently dropped, or asks for a kernel: wait until both the
-        # notebook and the status bar call it idle, and press again until a cell runs.
-        page.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
-        page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=60_000)
-        for _ in range(5):
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-            try:
-                page.get_by_text("[*]:").or_(page.get_by_text("[1]:")).first.wait_for(timeout=10_000)
-                return page
-            except TimeoutError:
-                ask = page.get_by_role("button", name="Select", exact=True)
-                if ask.is_visible():
-                    ask.click()
-                    page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=60_000)
-        pytest.fail("JupyterLab did not run the notebook.")
+        laboratory.run_all(watched.page, lab.url, lab.token, path.name)
+        return watched.page
 
     return act

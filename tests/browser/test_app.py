@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from .conftest import ARTIFACTS, free_port
+from benchmarks.laboratory import free_port
+
+from .conftest import ARTIFACTS
 
 pytestmark = pytest.mark.browser
 

@@ -44,8 +44,9 @@ def fit_encoder(train: pl.LazyFrame | pl.DataFrame, card: DatasetCard) -> Encode
     for name in card.numeric:
         if not (schema[name].is_numeric() or schema[name] in (pl.Boolean, pl.Null)):
             raise LabError(
-                f"Column {name!r} of the dataset {card.name!r} has the role 'numeric' but holds {schema[name]}; "
-                "give it the role 'categorical', or convert it."
+                f"Column {name!r} of the dataset {card.name!r} has the role 'numeric' but holds {schema[name]}"
+                f"{_no_number(frame, name) if schema[name] == pl.String else ''}; give it the role 'categorical', or "
+                "convert it."
             )
     target = card.target.column
     counted = [*card.categorical] + ([] if card.task == "regression" else [target])
@@ -229,6 +230,18 @@ def _read_inputs(encoder: Encoder, frame: pl.LazyFrame | pl.DataFrame) -> pl.Laz
     """The rows with every input as the kind it had in training; a whole number may have become a fraction."""
     kinds = [(c.name, "number" if c.kind == "integer" else c.kind) for c in encoder.numeric]
     return read_kinds([*kinds, *((c.name, c.kind) for c in encoder.categorical)], frame.lazy())
+
+
+def _no_number(frame: pl.LazyFrame, name: str) -> str:
+    """The first text of a column that is no number, and what to do if it stands for a missing value."""
+    text = pl.col(name)
+    wrong = frame.select(
+        text.filter(text.str.strip_chars().cast(pl.Float64, strict=False).is_null()).drop_nulls().first()
+    )
+    found = collect(wrong, "The rows cannot be encoded").item()
+    if found is None:
+        return ""
+    return f", such as {found!r} (if that means a missing value, say null_values = [{found!r}] under [source])"
 
 
 def _finite(name: str) -> pl.Expr:

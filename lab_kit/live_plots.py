@@ -39,7 +39,7 @@ def live_curves(metric: str, dark: bool = False, height: int = 520) -> go.Figure
         rows=3, shared_xaxes=True, vertical_spacing=0.05, row_heights=HEIGHTS, specs=[[{"secondary_y": True}]] * 3
     )
     places = [(row, kind) for row in (0, 1) for kind in range(4)] + [(2, 0)]
-    nothing = {"x": [np.nan], "y": [np.nan]}
+    nothing = {"x": np.full(1, np.nan), "y": np.full(1, np.nan)}
     for row, kind in places:
         measure = (TITLES["loss"], TITLES.get(metric, metric), "gradient norm")[row]
         shown = f"{measure} (<b>{NAMES[kind]}</b>)" if row < 2 else "norm of the gradient"
@@ -125,8 +125,8 @@ def overlaid_curves(metric: str, dark: bool = False, height: int = 420) -> go.Fi
     for number, colour in enumerate(colours(dark)[:OVERLAID]):
         for row in (1, 2):
             figure.add_scatter(
-                x=[np.nan], y=[np.nan], mode="lines+markers", visible=False, legendgroup=str(number),
-                showlegend=row == 1, line={"color": colour, "width": 1.8}, marker={"size": 4},
+                x=np.full(1, np.nan), y=np.full(1, np.nan), mode="lines+markers", visible=False,
+                legendgroup=str(number), showlegend=row == 1, line={"color": colour, "width": 1.8}, marker={"size": 4},
                 hovertemplate="%{fullData.name}: %{y:.4f}<br>epoch %{x:.0f}<extra></extra>", row=row, col=1,
             )  # fmt: skip
     figure.update_layout(
@@ -157,7 +157,7 @@ def weight_ridges(dark: bool = False, height: int = 520) -> go.Figure:
     figure = go.Figure()
     for _ in range(RIDGES):
         figure.add_scatter(
-            x=[np.nan], y=[np.nan], mode="lines", fill="toself", showlegend=False, visible=False,
+            x=np.full(1, np.nan), y=np.full(1, np.nan), mode="lines", fill="toself", showlegend=False, visible=False,
             hovertemplate="%{fullData.name}, weight %{x:.3f}<extra></extra>", line={"width": 1.4, **_ridge(dark)},
         )  # fmt: skip
     figure.update_layout(template=template(dark), height=height, margin={"l": 96, "r": 14, "t": 32, "b": 42})

@@ -111,9 +111,10 @@ def animated(surface: Surface, paths: Sequence[Path], dark: bool = False) -> go.
         )
         for step in moments.tolist()
     ]
-    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}
+    # Without "redraw" Plotly takes away the contours, which it cannot animate.
+    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"label": str(step), "method": "animate", "args": [[str(step)], still]} for step in moments.tolist()]
-    play = {"frame": {"duration": 90, "redraw": False}, "transition": {"duration": 0}, "mode": "immediate"}
+    play = {"frame": {"duration": 90, "redraw": True}, "transition": {"duration": 0}, "mode": "immediate"}
     figure.update_layout(
         height=560,
         margin={"b": 110},

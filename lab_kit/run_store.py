@@ -51,9 +51,9 @@ class Summary:
 
     @property
     def created(self) -> str:
-        """When it was begun, as the name of its folder says: ``2026-11-24 04:09``."""
+        """When it was begun, as the name of its folder says: ``2026-11-24 04:09:31``."""
         day, clock = self.name[:10], self.name[11:17]
-        return f"{day} {clock[:2]}:{clock[2:4]}" if clock.isdigit() else self.name
+        return f"{day} {clock[:2]}:{clock[2:4]}:{clock[4:]}" if clock.isdigit() else self.name
 
 
 class RunStore:

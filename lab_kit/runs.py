@@ -92,6 +92,7 @@ def keep(
     fingerprint: str = "",
     steering: Steering | None = None,
     checkpoint_every: float = 2.0,
+    stream: bool = False,
 ) -> Iterator[Record]:
     """Passes records on and writes the run to its folder as they come.
 
@@ -105,6 +106,7 @@ def keep(
       fingerprint: of the rows it learns from, so that a later stage knows whether the run still fits them.
       steering: of the fit; its changes are written down.
       checkpoint_every: seconds from one checkpoint to the next.
+      stream: whether the rows lie on disk, where their order is another.
 
     Raises:
       LabError: the folder cannot be written, because the disk is full, say; the last good checkpoint stays.
@@ -121,8 +123,8 @@ def keep(
     try:
         if first.step == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            about = {"config": asdict(config), "network": asdict(first.network), "fingerprint": fingerprint}
-            write_json(folder / "config.json", about)
+            of_rows = {"fingerprint": fingerprint, "stream": stream}
+            write_json(folder / "config.json", {"config": asdict(config), "network": asdict(first.network)} | of_rows)
         with (
             (folder / "history.jsonl").open("a", encoding="utf-8", buffering=1) as history,
             (folder / "steering.jsonl").open("a", encoding="utf-8", buffering=1) as steered,
@@ -146,12 +148,13 @@ def keep(
         saved.close()
 
 
-def resume(folder: Path, fingerprint: str) -> Resumed:
+def resume(folder: Path, fingerprint: str, stream: bool = False) -> Resumed:
     """Takes a run up where its last good checkpoint left it, and cuts off what its files hold beyond that.
 
     Args:
       folder: of the run; ended by its end, by a stop, or by a kill at any moment.
       fingerprint: of the rows it shall go on with.
+      stream: whether they lie on disk.
 
     Returns:
       What to pass on: ``fit(..., resumed.config, start=resumed.start, steering=resumed.steering)``.
@@ -159,16 +162,19 @@ def resume(folder: Path, fingerprint: str) -> Resumed:
     Raises:
       LabError: it is not a run, it learns from other rows, it has come to its own end, or no checkpoint can be read.
     """
-    return devices.first_alone(lambda: _resume(folder, fingerprint))  # the others find what the first has mended
+    return devices.first_alone(lambda: _resume(folder, fingerprint, stream))  # the others find what it mended
 
 
-def _resume(folder: Path, fingerprint: str) -> Resumed:
+def _resume(folder: Path, fingerprint: str, stream: bool) -> Resumed:
     about = read_json(folder / "config.json")
     config, network = _config(folder, about), network_from(about["network"])
     if about["fingerprint"] != fingerprint:
         raise LabError(
             f"The run {folder} learns from other rows than these: take its dataset as it was, or train anew."
         )
+    if about.get("stream", False) != stream:
+        way = f"{'without' if stream else 'with'} --stream"
+        raise LabError(f"The run {folder} was begun {way}, so its rows come in another order: resume it {way}.")
     outcome = read_json(folder / "outcome.json")["outcome"] if (folder / "outcome.json").exists() else ""
     if outcome.startswith(("finished", "stopped early", "diverged")):
         raise LabError(f"The run {folder} has come to its end ({outcome}): there is nothing to resume.")

@@ -30,7 +30,8 @@ def split_rows(frame: pl.LazyFrame, card: DatasetCard, seed: int = 0) -> pl.Lazy
         dtype = frame.collect_schema().get(column)
         if not isinstance(dtype, pl.Date | pl.Datetime):
             what = "which is not in the table" if dtype is None else f"which holds {dtype}, not dates"
-            raise LabError(f"The dataset {card.name!r} is split by the column {column!r}, {what}.")
+            advice = f'; say [columns] {column!r} = {{ role = "time" }} in the card' if dtype == pl.String else ""
+            raise LabError(f"The dataset {card.name!r} is split by the column {column!r}, {what}{advice}.")
         part = (
             pl.when(pl.col(column) >= _midnight(card.split.test_from, dtype))
             .then(pl.lit("test"))

@@ -119,5 +119,5 @@ def numbers(moment: SweepMoment) -> str:
         parts.append(f"{last.diverged.sum()} diverged")
     if moment.has_best:
         named = ", ".join(f"{title(name)} {value:g}" for name, value in moment.best.values.items())
-        parts.append(f"best: {named}, with a validation loss of {np.nanmin(moment._means):.4f}")
+        parts.append(f"best: {named}, with a validation loss of {np.nanmin(moment._means):.4f} at its best epoch")
     return " · ".join(parts)

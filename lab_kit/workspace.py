@@ -202,7 +202,7 @@ def train(
     steering = Steering()
     records = fit(data.train, data.validation, data.encoder.signature, config, steering=steering)
     place = runs.new_folder(folder(data.card, root) / "runs") if devices.process() == 0 else Path()
-    for record in runs.keep(records, place, config, data.fingerprint, steering):
+    for record in runs.keep(records, place, config, data.fingerprint, steering, stream=isinstance(data.train, Stream)):
         watch(record)
     return place
 
@@ -218,7 +218,7 @@ def resume(data: Prepared, place: Path, watch: Callable[[Record], None] = lambda
     Raises:
       LabError: as ``runs.resume``.
     """
-    again = runs.resume(place, data.fingerprint)
+    again = runs.resume(place, data.fingerprint, isinstance(data.train, Stream))
     rows = data.train, data.validation, data.encoder.signature
     records = fit(*rows, again.config, steering=again.steering, start=again.start)
     for record in runs.keep(records, place, again.config, data.fingerprint, again.steering):

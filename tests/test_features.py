@@ -169,8 +169,8 @@ def test_new_rows_obey_the_card() -> None:
         features.encode_new(encoder, new.drop("n", "c"), NewRows())
     with pytest.raises(LabError, match="Column 'n', row 1 of the new rows: 'one' cannot be read as number"):
         features.encode_new(encoder, new.with_columns(n=pl.lit("one")), NewRows())
-    with pytest.raises(LabError, match="role 'numeric' but holds String"):
-        features.fit_encoder(frame(BOTH).with_columns(a=pl.lit("q")), card())
+    with pytest.raises(LabError, match=r"role 'numeric' but holds String, such as 'q' \(.*null_values = \['q'\] under"):
+        features.fit_encoder(frame(BOTH).with_columns(a=pl.Series([" 1.5", "q"])), card())
 
 
 def test_a_category_of_whole_numbers_is_not_silently_another() -> None:
@@ -202,6 +202,8 @@ def test_flights_are_split_at_local_midnight() -> None:
         assert (months.min(), months.max()) == (low, high)
     with pytest.raises(LabError, match="split by the column 'time_hour', which is not in the table"):
         splits.split_rows(table.lazy().drop("time_hour"), found)
+    with pytest.raises(LabError, match=r"holds String, not dates; say \[columns\] 'time_hour' = { role = \"time\" }"):
+        splits.split_rows(table.lazy().with_columns(pl.col("time_hour").cast(pl.String)), found)
 
 
 def test_labels_that_are_not_the_texts_of_the_target_are_refused() -> None:

@@ -136,6 +136,7 @@ def test_no_test_row_touched_the_model_on_flights(reports: dict[str, "Future[Rep
 def test_the_notebooks_run_on_every_task(dataset: str, reports: dict[str, "Future[Report]"]) -> None:
     text = reported(reports, dataset)[1]
     assert len(text) > 1_000_000
+    assert "Warning" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     header, main = text[text.index("<header") : text.index("</header>")], text[text.index("<main") :]
     measure = "AUC" if dataset == "health" else "accuracy" if dataset == "digits" else "MAE"
     assert re.search(rf"Test {measure} of the network [\d.]+ \(95 % interval [\d.]+ to [\d.]+\)", header)

@@ -1,11 +1,14 @@
 """The race: its paths are those of the published formulas, its sliders compile nothing, its pictures show it."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 from example_runs import compilations
+from playwright.sync_api import Browser
 from test_optimizers import BY_HAND
 
 from lab_kit import race, race_plots
@@ -177,3 +180,25 @@ def test_the_animation_plays_all_of_the_race() -> None:
     assert [step.label for step in figure.layout.sliders[0].steps] == [frame.name for frame in figure.frames]
     losses = race_plots.losses(SURFACES["bowl"], panel.paths)
     np.testing.assert_allclose(losses.data[0].y, np.maximum(panel.paths[0].losses, 1e-12))
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_ground_stays_when_the_slider_moves(tmp_path: Path, browser: Browser) -> None:
+    RacePanel("ravine").figure().write_html(tmp_path / "race.html", include_plotlyjs=True, auto_play=False)
+    view = browser.new_page()
+    view.goto((tmp_path / "race.html").as_uri())
+    levels = view.locator(".contourlayer .contourlevel path")
+    levels.first.wait_for(state="attached")
+    drawn, lines = levels.count(), view.locator(".scatterlayer path.js-line")
+    before = [line.get_attribute("d") for line in lines.all()]
+    assert drawn > 5
+    view.locator(".slider-rail-touch-rect").click()  # in its middle
+    view.wait_for_function(
+        "before => JSON.stringify([...document.querySelectorAll('.scatterlayer path.js-line')].map("
+        "line => line.getAttribute('d'))) !== before",
+        arg=json.dumps(before, separators=(",", ":")),
+    )
+    view.wait_for_timeout(500)
+    assert levels.count() == drawn
+    view.close()

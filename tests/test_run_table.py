@@ -82,7 +82,7 @@ def test_a_summary_says_what_the_run_itself_says(store: RunStore) -> None:
     assert oldest.metrics["auc"] == best["validation_auc"]
     assert oldest.outcome == "finished"
     assert oldest.epochs == 2
-    assert oldest.created == "2026-11-24 04:09"
+    assert oldest.created == "2026-11-24 04:09:00"
     assert oldest.config == json.loads(json.dumps(asdict(CONFIG)))
     assert newest.outcome == "cut off"
 

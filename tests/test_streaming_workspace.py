@@ -1,5 +1,6 @@
 """A table that stays on disk is encoded, trained on and saved as one in memory is."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from lab_kit.arrays import Rows
 from lab_kit.config import TrainConfig
 from lab_kit.schema import LabError
 from lab_kit.stream import Stream
-from lab_kit.train import fit
+from lab_kit.train import Record, fit
 
 CARD = datasets.card("health")
 
@@ -59,6 +60,24 @@ def test_a_model_of_a_stream_is_measured_and_saved_like_any(place: Path) -> None
     np.testing.assert_allclose(of_stream, of_memory, rtol=1e-6)
     np.testing.assert_array_equal(evaluate.targets(streamed.validation), memory.validation.target)
     assert (workspace.bundled(streamed, run, place) / "weights.safetensors").is_file()
+
+
+def test_a_run_goes_on_where_its_rows_came_from(place: Path) -> None:
+    """In memory and from disk the rows come in another order, so the run would not be the same to the bit."""
+    memory, streamed = (workspace.prepared(CARD, place, quiet, stream=stream) for stream in (False, True))
+
+    def stop(record: Record) -> None:
+        if record.epoch == 1:
+            raise KeyboardInterrupt
+
+    for begun, other, way in ((streamed, memory, "with"), (memory, streamed, "without")):
+        with pytest.raises(KeyboardInterrupt):
+            workspace.train(begun, TrainConfig((6,), batch_size=32, epochs=2), place, stop)
+        folder = max((place / "health" / "runs").iterdir())
+        with pytest.raises(LabError, match=f"was begun {way} --stream, .* resume it {way} --stream"):
+            workspace.resume(other, folder)
+        workspace.resume(begun, folder)
+        assert json.loads((folder / "outcome.json").read_text())["outcome"] == "finished"
 
 
 def test_streams_are_built_once_and_again_when_they_are_damaged(place: Path) -> None:

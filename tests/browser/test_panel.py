@@ -189,3 +189,7 @@ def test_nothing_overlaps_and_nothing_scrolls_inside(
         page.wait_for_timeout(300)
         page.screenshot(path=ARTIFACTS / f"{part}_{theme}_{size[0]}x{size[1]}.png")
     assert page.evaluate(CROWDED) == {"scrolls": [], "overlaps": []}
+    table = page.locator(".lab-runs").bounding_box()
+    for button in page.locator(".lab-runs .does button").all()[:4]:
+        place = button.bounding_box()
+        assert place["x"] + place["width"] <= table["x"] + table["width"], "the buttons of a run are in view"

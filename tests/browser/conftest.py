@@ -14,13 +14,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from benchmarks import laboratory
 
 REPOSITORY = Path(__file__).parents[2]
 ARTIFACTS = REPOSITORY / "tests" / "artifacts"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+
+expect.set_options(timeout=20_000)  # a machine that is busy or new answers late
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ def opened(act: Callable[[Path], Page], notebook: Path) -> Page:
     page = act(notebook)
     page.locator(".lab-panel .js-plotly-plot .main-svg").first.wait_for(timeout=120_000)
     page.locator(".lab-runs").wait_for(timeout=60_000)
+    # The kernel answers no key while it still runs a cell, and the page's own module names the controls.
+    expect(page.locator("#jp-main-statusbar").get_by_text("| Idle")).to_be_visible(timeout=60_000)
+    page.get_by_role("slider", name="Learning rate", exact=True).wait_for(timeout=60_000)
     page.locator(".lab-panel").evaluate("panel => panel.scrollIntoView()")
     return page
 

@@ -33,7 +33,7 @@ def main() -> None:
             if record.validation:
                 print(record.step, record.validation["loss"], record.train.get("loss"), flush=True)
     except LabError as error:
-        print("LabError:", error, flush=True)
+        print(f"LabError: {error}", flush=True)  # at once: Gloo writes to the same pipe
         os._exit(1)  # as the command does: an orderly exit would wait for the dead
 
 

@@ -246,12 +246,13 @@ def class_weights(rows: Rows | Stream, classes: int) -> np.ndarray:
       float32 ``[classes]``.
     """
     counts = np.zeros(classes)
-    for part in _parts(rows):
+    for part in parts(rows):
         counts += np.bincount(np.asarray(part.target).astype(np.intp), minlength=classes)
     return np.divide(counts.sum(), classes * counts, out=np.zeros(classes), where=counts > 0).astype(np.float32)
 
 
-def _parts(rows: Rows | Stream) -> Iterator[Rows]:
+def parts(rows: Rows | Stream) -> Iterator[Rows]:
+    """The rows in their order: a table in memory at once, a stream shard by shard."""
     if isinstance(rows, Stream):
         return (rows.read([shard]) for shard in range(len(rows.shards)))
     return iter([rows])
@@ -270,7 +271,7 @@ def pieces(rows: Rows | Stream, count: int, block: int) -> Iterator[tuple[Rows, 
     share = -(-largest // processes)
     size = min(block, -(-share // count))
     blocks = -(-share // (count * size))
-    for part in _parts(rows):
+    for part in parts(rows):
         own = Rows(*(np.asarray(column)[number::processes] for column in part))
         cut: Rows = Rows(*(devices.split(np.asarray(column), count, size, blocks) for column in own))
         yield cut, devices.split(np.ones(own.count, np.float32), count, size, blocks)

@@ -288,8 +288,7 @@ def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[
             while not ended.is_set() and now < began + SECONDS_FOR_A_FRAME:
                 if painted is None and shown():
                     painted = now - began
-                rest = min(SECONDS_BETWEEN_SLOW_FRAMES, FRAME_TO_FRAME * (painted or 0.0))
-                rest = max(SECONDS_BETWEEN_FRAMES, rest)
+                rest = max(SECONDS_BETWEEN_FRAMES, min(FRAME_TO_FRAME * (painted or 0.0), SECONDS_BETWEEN_SLOW_FRAMES))
                 if painted is not None and (urgent.is_set() or now >= began + rest):
                     break
                 ended.wait(0.004)

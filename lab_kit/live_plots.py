@@ -22,6 +22,8 @@ OVERLAID = 6
 """Runs that are drawn over one another, at most: as many as there are colours."""
 LEGEND = {"x": 0, "xanchor": "left"}
 """At the left: the buttons of Plotly come up at the right."""
+NOTHING = np.full(1, np.nan)
+"""What a trace without a value shows; an array, because a list with NaN cannot be sent as JSON."""
 Series = tuple[Floats, Floats, list[str] | None]
 
 
@@ -39,7 +41,7 @@ def live_curves(metric: str, dark: bool = False, height: int = 520) -> go.Figure
         rows=3, shared_xaxes=True, vertical_spacing=0.05, row_heights=HEIGHTS, specs=[[{"secondary_y": True}]] * 3
     )
     places = [(row, kind) for row in (0, 1) for kind in range(4)] + [(2, 0)]
-    nothing = {"x": np.full(1, np.nan), "y": np.full(1, np.nan)}
+    nothing = {"x": NOTHING, "y": NOTHING}
     for row, kind in places:
         measure = (TITLES["loss"], TITLES.get(metric, metric), "gradient norm")[row]
         shown = f"{measure} (<b>{NAMES[kind]}</b>)" if row < 2 else "norm of the gradient"
@@ -103,14 +105,14 @@ def _marks(changes: list[tuple[float, str]]) -> Series:
     for epoch, words in changes:
         together.setdefault(epoch, []).append(words)
     if not together:
-        return np.full(1, np.nan), np.full(1, np.nan), [""]
+        return NOTHING, NOTHING, [""]
     x = np.concatenate([[*[epoch] * MARK.size, np.nan] for epoch in together])
     y = np.concatenate([[*MARK, np.nan]] * len(together))
     return x, y, [text for words in together.values() for text in ["<br>".join(words)] * (MARK.size + 1)]
 
 
 def _filled(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    return (x, y) if x.size else (np.full(1, np.nan), np.full(1, np.nan))
+    return (x, y) if x.size else (NOTHING, NOTHING)
 
 
 def overlaid_curves(metric: str, dark: bool = False, height: int = 420) -> go.Figure:
@@ -125,7 +127,7 @@ def overlaid_curves(metric: str, dark: bool = False, height: int = 420) -> go.Fi
     for number, colour in enumerate(colours(dark)[:OVERLAID]):
         for row in (1, 2):
             figure.add_scatter(
-                x=np.full(1, np.nan), y=np.full(1, np.nan), mode="lines+markers", visible=False,
+                x=NOTHING, y=NOTHING, mode="lines+markers", visible=False,
                 legendgroup=str(number), showlegend=row == 1, line={"color": colour, "width": 1.8}, marker={"size": 4},
                 hovertemplate="%{fullData.name}: %{y:.4f}<br>epoch %{x:.0f}<extra></extra>", row=row, col=1,
             )  # fmt: skip
@@ -157,7 +159,7 @@ def weight_ridges(dark: bool = False, height: int = 520) -> go.Figure:
     figure = go.Figure()
     for _ in range(RIDGES):
         figure.add_scatter(
-            x=np.full(1, np.nan), y=np.full(1, np.nan), mode="lines", fill="toself", showlegend=False, visible=False,
+            x=NOTHING, y=NOTHING, mode="lines", fill="toself", showlegend=False, visible=False,
             hovertemplate="%{fullData.name}, weight %{x:.3f}<extra></extra>", line={"width": 1.4, **_ridge(dark)},
         )  # fmt: skip
     figure.update_layout(template=template(dark), height=height, margin={"l": 96, "r": 14, "t": 32, "b": 42})

@@ -9,6 +9,9 @@ LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6
 DARK = ("#56B4E9", "#FF9A4D", "#3DD3A4", "#E3A6CB", "#F2C14E", "#8EC9F0", "#A6A6A6")
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 
+JUMP = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+"""How a slider goes to a frame. Without ``redraw`` Plotly takes away what it cannot animate, such as contours."""
+
 
 def colours(dark: bool = False) -> tuple[str, ...]:
     """The palette: six colours in the order they are used, then a grey for what stands in the background."""

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from plotly.subplots import make_subplots
 
-from lab_kit.look import blank, colours, template
+from lab_kit.look import JUMP, blank, colours, template
 from lab_kit.table_plots import ledger, missing_values, table_overview
 from lab_kit.training_plots import learning_curves
 
@@ -227,7 +227,6 @@ def threshold_slider(
             hovertemplate=name + " %{y:.3f} at %{x:.2f}<extra></extra>",
         )  # fmt: skip
     figure.frames = [go.Frame(name=str(place), data=moving(place), traces=[0, 1, 2]) for place in range(table.height)]
-    jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     figure.update_layout(
         template=template(dark), height=470, margin={"b": 40, "t": 56},
         title={"text": "What the threshold does"},
@@ -235,7 +234,7 @@ def threshold_slider(
             "active": first, "pad": {"t": 56},
             "currentvalue": {"prefix": "call it positive from a probability of "},
             "steps": [
-                {"label": f"{value:.2f}", "method": "animate", "args": [[str(place)], jump]}
+                {"label": f"{value:.2f}", "method": "animate", "args": [[str(place)], JUMP]}
                 for place, value in enumerate(table["threshold"])
             ],
         }],

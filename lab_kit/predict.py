@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lab_kit import devices, engine
+from lab_kit import devices, engine, feed
 from lab_kit.arrays import Array, Rows
 from lab_kit.model import Network
 from lab_kit.stream import Stream
@@ -10,9 +10,7 @@ from lab_kit.stream import Stream
 
 def targets(rows: Rows | Stream) -> np.ndarray:
     """The target of each row, in the order of ``predict``."""
-    if isinstance(rows, Stream):
-        return np.concatenate([np.asarray(rows.read([shard]).target) for shard in range(len(rows.shards))])
-    return np.asarray(rows.target)
+    return np.concatenate([np.asarray(part.target) for part in feed.parts(rows)])
 
 
 def predict(network: Network, weights: Array, rows: Rows | Stream, count: int = 1) -> np.ndarray:
@@ -29,8 +27,7 @@ def predict(network: Network, weights: Array, rows: Rows | Stream, count: int = 
       ``regression``: float64 ``[n]``, in units of the standardised target.
     """
     if isinstance(rows, Stream):
-        parts = (rows.read([shard]) for shard in range(len(rows.shards)))
-        return np.concatenate([predict(network, weights, part, count) for part in parts])
+        return np.concatenate([predict(network, weights, part, count) for part in feed.parts(rows)])
     task, outputs = network.signature.task, network.signature.outputs
     raw = np.zeros((0, outputs))
     if rows.count:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import plotly.graph_objects as go
 
-from lab_kit.look import blank, colours
+from lab_kit.look import JUMP, blank, colours
 from lab_kit.optimizers import OPTIMIZERS
 from lab_kit.race import STEPS, Path, Surface, inside
 
@@ -111,10 +111,8 @@ def animated(surface: Surface, paths: Sequence[Path], dark: bool = False) -> go.
         )
         for step in moments.tolist()
     ]
-    # Without "redraw" Plotly takes away the contours, which it cannot animate.
-    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    steps = [{"label": str(step), "method": "animate", "args": [[str(step)], still]} for step in moments.tolist()]
-    play = {"frame": {"duration": 90, "redraw": True}, "transition": {"duration": 0}, "mode": "immediate"}
+    steps = [{"label": str(step), "method": "animate", "args": [[str(step)], JUMP]} for step in moments.tolist()]
+    play = JUMP | {"frame": {"duration": 90, "redraw": True}}
     figure.update_layout(
         height=560,
         margin={"b": 110},

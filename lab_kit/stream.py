@@ -23,6 +23,9 @@ ROWS_PER_SHARD = 65_536
 DTYPES = {"F32": np.dtype(np.float32), "I32": np.dtype(np.int32)}
 """The types of the columns of ``Rows``, as safetensors calls them."""
 
+Tensor = tuple[np.dtype[Any], tuple[int, ...], int]
+"""Type, shape and first byte of a column in its file."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -55,8 +58,7 @@ class Stream:
     def likeness(self) -> Rows:
         """No rows, of the widths and types of the stream's."""
         with self._opened(self.shards[0]) as (_, tensors):
-            found = [(DTYPES[tensor["dtype"]], tensor["shape"][1:]) for tensor in tensors.values()]
-        return Rows(*(np.empty((0, *shape), dtype) for dtype, shape in found))
+            return Rows(*(np.empty((0, *shape[1:]), dtype) for dtype, shape, _ in tensors))
 
     @property
     def row_bytes(self) -> int:
@@ -83,11 +85,11 @@ class Stream:
         for number in shards:
             shard = self.shards[number]
             with self._opened(shard) as (file, tensors):
-                for column, tensor in zip(room, tensors.values(), strict=True):
+                for column, (dtype, shape, position) in zip(room, tensors, strict=True):
                     place = np.asarray(column)[start : start + shard.rows]
-                    if place.dtype != DTYPES[tensor["dtype"]] or list(place.shape) != tensor["shape"]:
+                    if (place.dtype, place.shape) != (dtype, shape):
                         raise ValueError(f"not {shard.rows} rows of this table")
-                    file.seek(tensor["place"])
+                    file.seek(position)
                     # Not by safetensors, which maps the file into memory: page by page that takes twice as long.
                     if file.readinto(place.data) < place.nbytes:
                         raise ValueError("it ends too early")
@@ -103,8 +105,8 @@ class Stream:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     @contextmanager
-    def _opened(self, shard: Shard) -> Iterator[tuple[BufferedReader, dict[str, dict[str, Any]]]]:
-        """A shard's file, and of each column of ``Rows`` what the header says; what goes wrong is named.
+    def _opened(self, shard: Shard) -> Iterator[tuple[BufferedReader, list[Tensor]]]:
+        """A shard's file, and what its header says of each column of ``Rows``; what goes wrong is named.
 
         The format is documented at https://github.com/huggingface/safetensors#format.
         """
@@ -115,12 +117,13 @@ class Stream:
                 if size > path.stat().st_size:
                     raise ValueError("it ends too early")
                 header = json.loads(file.read(size))
+                said = [header[name] for name in Rows._fields]
                 yield (
                     file,
-                    {
-                        name: header[name] | {"place": 8 + size + header[name]["data_offsets"][0]}
-                        for name in Rows._fields
-                    },
+                    [
+                        (DTYPES[each["dtype"]], tuple(each["shape"]), 8 + size + each["data_offsets"][0])
+                        for each in said
+                    ],
                 )
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise LabError(

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab_kit.look import blank, colours, template
+from lab_kit.look import JUMP, blank, colours, template
 from lab_kit.schema import LabError
 from lab_kit.sweep import Floats
 from lab_kit.sweep_curves import Curves
@@ -74,8 +74,7 @@ def fan(
         go.Frame(name=str(at), data=[fan_series(curves, measure, along, at)[k] for k in MOVING], traces=list(MOVING))
         for at in range(len(labels))
     ]
-    jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    steps = [{"label": label, "method": "animate", "args": [[str(at)], jump]} for at, label in enumerate(labels)]
+    steps = [{"label": label, "method": "animate", "args": [[str(at)], JUMP]} for at, label in enumerate(labels)]
     prefix = {"prefix": f"{title(along)} "}
     sliders = [{"active": place, "pad": {"t": 44}, "currentvalue": prefix, "steps": steps}]
     return figure.update_layout(sliders=sliders, height=height + 60, margin_b=40)

@@ -1,7 +1,8 @@
 """The arrays that stand between Polars and JAX, and the signature a model needs to know of them."""
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,10 @@ Task = Literal["binary", "multiclass", "regression"]
 
 Array: TypeAlias = "np.ndarray | jax.Array"
 """On the host, or on a device."""
+
+
+ALIGNMENT = 4096
+"""Bytes: a page of memory. An array that begins with one is read in place by JAX on a CPU, and filled by a disk."""
 
 
 class Rows(NamedTuple):
@@ -49,3 +54,11 @@ class Signature:
     numeric: int
     cardinalities: tuple[int, ...]
     outputs: int
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array that begins with a page of memory."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)

@@ -24,9 +24,6 @@ from lab_kit.schema import LabError
 AXIS = "device"
 """The name of the axis that an all-reduce runs over."""
 
-ALIGNMENT = 64
-"""Bytes: where XLA's arrays on a CPU begin."""
-
 WAIT_SECONDS = 120
 """How long the processes of a run wait for one another when they start."""
 
@@ -191,14 +188,6 @@ def _of_all_processes(count: int) -> list[jax.Device]:
     chosen(count)
     of = {number: [d for d in jax.devices() if d.process_index == number] for number in range(processes())}
     return [device for number in sorted(of) for device in of[number][:count]]
-
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialised NumPy array that begins where a CPU device can read it in place."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def on_host() -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lab_kit import devices
-from lab_kit.arrays import Array, Rows
+from lab_kit.arrays import Array, Rows, aligned
 from lab_kit.stream import Stream
 
 WINDOW_BYTES = 64 * 2**20
@@ -185,7 +185,7 @@ class Feed:
 
     def _empty(self, count: int, share: int) -> tuple[np.ndarray, ...]:
         shapes = [(column.shape[1:], column.dtype) for column in self._likeness] + [((), np.dtype(np.float32))]
-        made = tuple(devices.aligned((count, self._window, share, *shape), dtype) for shape, dtype in shapes)
+        made = tuple(aligned((count, self._window, share, *shape), dtype) for shape, dtype in shapes)
         for column in made:
             column[:] = 0
         return made

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from lab_kit.arrays import Rows, Task
+from lab_kit import memory, stream
+from lab_kit.arrays import ALIGNMENT, Rows, Task
 from lab_kit.schema import LabError
 from lab_kit.stream import MANIFEST, open_stream, write_stream
 
@@ -90,6 +93,89 @@ def test_a_source_is_copied_not_kept(tmp_path: Path) -> None:
     stream = write_stream(source(), tmp_path / "rows", rows_per_shard=5)
     one.numeric[:] = 0
     check_equal(stream.read([0]), rows("binary", 5))
+
+
+# Read past the page cache.
+
+LARGE = rows("binary", 3 * 1024 + 50)
+SHARDS = [2, 0, 3, 1]
+EXPECTED = part(LARGE, np.concatenate([np.arange(n * 1024, min((n + 1) * 1024, LARGE.count)) for n in SHARDS]))
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine too small for any stream; the kinds of file of which a column is read."""
+    read, fill = [], stream._fill
+    monkeypatch.setattr(memory, "allowed", lambda: 1)
+    monkeypatch.setattr(stream, "_fill", lambda *of: (read.append(type(of[1]).__name__), fill(*of)))
+    return read
+
+
+def has_direct(folder: Path) -> bool:
+    """Whether files of the folder can be read past the page cache."""
+    (folder / "trial").touch()
+    try:
+        os.close(os.open(folder / "trial", os.O_RDONLY | getattr(os, "O_DIRECT", -1)))
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def test_full_shards_are_read_past_the_cache_and_the_last_one_through_it(tmp_path: Path, direct: list[str]) -> None:
+    if not has_direct(tmp_path):
+        pytest.skip("this file system cannot be read past the page cache")
+    found = write_stream([LARGE], tmp_path / "rows", 1024)
+    direct.clear()
+    check_equal(found.read(SHARDS, found.empty(LARGE.count)), EXPECTED)
+    # After the short shard the memory of the next no longer begins with a page.
+    assert direct == ["FileIO"] * 6 + ["BufferedReader"] * 6
+
+
+def test_a_file_system_without_it_is_read_through_the_cache(
+    tmp_path: Path, direct: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = write_stream([LARGE], tmp_path / "rows", 1024)
+
+    def refuse(path: object, flags: int) -> int:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(stream.os, "open", refuse)
+    check_equal(found.read(SHARDS), EXPECTED)
+    assert set(direct) == {"BufferedReader"}
+
+
+def test_shards_that_do_not_begin_with_a_page_are_read_through_the_cache(tmp_path: Path, direct: list[str]) -> None:
+    found = write_stream([LARGE], tmp_path / "rows", 1024)
+    save_file(part(LARGE, slice(0, 1024))._asdict(), found.folder / found.shards[0].file)
+    check_equal(found.read(SHARDS), EXPECTED)
+
+
+def test_a_shard_that_ends_too_early_is_named_past_the_cache_too(tmp_path: Path, direct: list[str]) -> None:
+    found = write_stream([LARGE], tmp_path / "rows", 1024)
+    shard = found.folder / found.shards[1].file
+    data = shard.read_bytes()
+    for left in (ALIGNMENT, ALIGNMENT + 100, 2 * ALIGNMENT, len(data) - 1):
+        shard.write_bytes(data[:left])
+        with pytest.raises(LabError, match=r"000001\.safetensors cannot be read"):
+            found.read([0, 1])
+
+
+def test_only_a_stream_that_memory_would_not_keep_is_read_past_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = write_stream([TABLE], tmp_path / "rows", 20)
+    size = 50 * (3 * 4 + 2 * 4 + 4)
+    for allowed, expected in ((2 * size, False), (2 * size - 1, hasattr(os, "O_DIRECT"))):
+        monkeypatch.setattr(memory, "allowed", lambda allowed=allowed: allowed)
+        assert open_stream(found.folder).past_cache == expected
+
+
+def test_the_memory_of_a_process_is_limited_by_the_machine_and_by_itself() -> None:
+    psutil, resource = pytest.importorskip("psutil"), pytest.importorskip("resource")
+    assert 2**20 < memory.allowed() <= psutil.virtual_memory().total
+    code = "import resource; from lab_kit import memory; resource.setrlimit({0}, ({1}, {1})); print(memory.allowed())"
+    command = [sys.executable, "-c", code.format(resource.RLIMIT_DATA, 2**30)]
+    assert int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) <= 2**30
 
 
 # What is damaged or missing.

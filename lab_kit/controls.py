@@ -107,6 +107,7 @@ class TrainingPanel:
         self.settings = Settings(config or suggest(train.count), train.count, jax.local_device_count(), signature.task)
         self.buttons = Buttons()
         self._curves, self._weights = curves(self._metric), Weights()
+        self._page.hush(self._curves.widget)
         self.view = ipywidgets.ToggleButtons(options=["Curves", "Weights"], value="Curves").add_class("lab-view")
         self.log_scale = ipywidgets.Checkbox(False, description="log loss", indent=False)
         self.smoothing = ipywidgets.FloatSlider(0, min=0, max=0.98, step=0.02, description="Smoothing", readout=False)

@@ -19,6 +19,7 @@ class Page(anywidget.AnyWidget):
       width: of the place for the chart in pixels; 0 while no page shows it.
       sent: the number of the newest frame.
       painted: the number of the newest frame that a page has painted.
+      charts: the models of Plotly's widgets that shall not tell of each change they have drawn.
     """
 
     _esm = STATIC / "panel.js"
@@ -26,7 +27,12 @@ class Page(anywidget.AnyWidget):
     dark = traitlets.Bool(False).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
     sent = traitlets.Int(0).tag(sync=True)
-    painted = traitlets.Int(0).tag(sync=True)
+    painted = traitlets.Int(0).tag(sync=True, echo_update=False)
+    charts: traitlets.List[str] = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def hush(self, *charts: ipywidgets.Widget) -> None:
+        """Has Plotly's widgets among these keep to themselves what they have drawn, as nobody asks for it."""
+        self.charts = [*self.charts, *(chart.model_id for chart in charts if isinstance(chart, anywidget.AnyWidget))]
 
     def up_to_date(self) -> bool:
         """Whether the page has painted what was sent last, or there is no page that looks."""

@@ -198,7 +198,7 @@ class LiveRun:
                 if self._steering:
                     self._steering.pause()
             state: State = "starting" if record.step == 0 else "training"
-            awaited = 0 < len(now.track.rows) < 3  # the first points of a new curve
+            awaited = len(now.track.rows) == 2  # two trained points make a new curve a line
             repeats = bool(now.track.rows) and now.track.rows[-1]["step"] == record.step
             if not repeats or record.outcome:  # the first record of a run that goes on is there already
                 changes = len(now.track.changes)

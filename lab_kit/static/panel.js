@@ -1,5 +1,7 @@
 // Things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), what it has
 // painted, and which label belongs to which control (ipywidgets names none of them).
+const REPORTS = ["_js2py_traceDeltas", "_js2py_widget_layoutDelta"];
+
 export default {
   render({ model, el }) {
     const theme = () => {
@@ -63,11 +65,23 @@ export default {
       if (place) { sized.observe(place); watchers.push(sized); }
       watch(document.body, theme, { attributeFilter: ["data-jp-theme-light"] });
     };
+    // Plotly's widget reports to Python, twice, each change it has drawn. Nobody reads that, but JupyterLab turns its icon
+    // four times for it and asks the server for it each time: a tenth of the work of a frame that many others wait for.
+    const hush = async () => {
+      for (const id of model.get("charts")) {
+        const chart = await model.widget_manager.get_model(id), sync = chart.sync;
+        chart.sync = function (method, of, options) {
+          REPORTS.forEach((name) => delete options?.attrs?.[name]);
+          return sync.call(this, method, of, options);
+        };
+      }
+    };
     const paint = () => requestAnimationFrame(() => {
       model.set("painted", model.get("sent"));
       model.save_changes();
     });
     model.on("change:sent", paint);
+    hush();
     const waiting = setInterval(() => {
       if (el.isConnected) { clearInterval(waiting); start(); }
     }, 50);

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab_kit import devices, metrics, optimizers
-from lab_kit.arrays import Array, Rows
+from lab_kit.arrays import Array, Rows, Task
+from lab_kit.dropout import DropoutMask
 from lab_kit.metrics import Loss
-from lab_kit.model import Batch, DropoutMask, Network
+from lab_kit.model import Batch, Network
 
 BLOCK = 4096
 """Rows that one device looks at in one go when nothing is learnt from them."""
@@ -94,29 +95,21 @@ def step(
     network, task = recipe.network, recipe.network.signature.task
     statistics = network.statistics() if network.normalization == "batch" else None
 
-    def joined_gradient(weights: jax.Array, mask: DropoutMask | None) -> tuple[jax.Array, jax.Array]:
-        def objective(weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            if statistics is None:
-                outputs, moved = network.apply(weights, rows.numeric, rows.categorical, mask), weights
-            else:
-                batch = Batch(weight, total)
-                outputs, moved = network.apply_in_training(weights, rows.numeric, rows.categorical, mask, batch)
-            each = metrics.objective(task, outputs, rows.target, recipe.loss, hyper["label_smoothing"])
-            real = (weight > 0).astype(jnp.float32)
-            sums = metrics.sums(task, outputs, rows.target, real, recipe.loss)
-            return (each * weight).sum(), (jnp.concatenate([sums, weight.sum()[None]]), moved)
+    dropout = DropoutMask(hyper["dropout"], state.seed, state.step, place).drawn(network.hidden)
 
-        gradient, (sums, moved) = jax.grad(objective, has_aux=True)(weights)
-        return jnp.concatenate([sums, gradient]), moved
+    def objective(weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        if statistics is None:
+            outputs, moved = network.apply(weights, rows.numeric, rows.categorical, dropout), weights
+        else:
+            batch = Batch(weight, total)
+            outputs, moved = network.apply_in_training(weights, rows.numeric, rows.categorical, dropout, batch)
+        each = metrics.objective(task, outputs, rows.target, recipe.loss, hyper["label_smoothing"])
+        real = (weight > 0).astype(jnp.float32)
+        sums = metrics.sums(task, outputs, rows.target, real, recipe.loss)
+        return (each * weight).sum(), (jnp.concatenate([sums, weight.sum()[None]]), moved)
 
-    mask = DropoutMask(hyper["dropout"], state.seed, state.step, place)
-    joined, moved = jax.lax.cond(
-        hyper["dropout"] > 0,
-        lambda weights: joined_gradient(weights, mask),
-        lambda weights: joined_gradient(weights, None),
-        state.weights,
-    )
-    joined = total(joined)  # one vector, hence one all-reduce a step
+    gradient, (sums, moved) = jax.grad(objective, has_aux=True)(state.weights)
+    joined = total(jnp.concatenate([sums, gradient]))  # one vector, hence one all-reduce a step
     sums, gradient = jnp.split(joined, [metrics.SUMS + 1])
     gradient = gradient / jnp.maximum(sums[-1], 1e-30)  # a device without rows goes nowhere
     norm = jnp.sqrt((gradient**2).sum())
@@ -169,17 +162,25 @@ def program(recipe: Recipe, count: int, local_batch: int) -> Program:
         return state, _joined(totals) if recipe.local else totals
 
     def measure(weights: Array, rows: Rows, weight: Array) -> jax.Array:
-        def of_block(block: tuple[Rows, jax.Array]) -> jax.Array:
-            rows, weight = block
-            outputs = network.apply(weights, rows.numeric, rows.categorical)
-            return metrics.detailed(task, outputs, rows.target, weight, recipe.loss)
+        # Two programs: what comes after the outputs is the same for all networks, and compiled once.
+        outputs = forward(network, count)(weights, rows)
+        return _tally(task, recipe.loss, count)(outputs, rows.target, weight)
 
-        return devices.all_sum(jax.lax.map(of_block, (rows, weight)).sum(axis=0))
+    return Program(devices.parallel(run, count, in_axes=(None, None, 0, 0, None, None, None, None)), measure)
 
-    return Program(
-        run=devices.parallel(run, count, in_axes=(None, None, 0, 0, None, None, None, None)),
-        measure=devices.parallel(measure, count, in_axes=(None, 0, 0)),
-    )
+
+@functools.lru_cache(maxsize=32)
+def _tally(task: Task, loss: Loss | None, count: int) -> Callable[..., jax.Array]:
+    """``(outputs, target, weight) -> metric sums``, all in blocks, on ``count`` devices."""
+
+    def of_block(block: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        outputs, target, weight = block
+        return metrics.detailed(task, outputs, target, weight, loss)
+
+    def run(outputs: Array, target: Array, weight: Array) -> jax.Array:
+        return devices.all_sum(jax.lax.map(of_block, (outputs, target, weight)).sum(axis=0))
+
+    return devices.parallel(run, count, in_axes=(0, 0, 0))
 
 
 def _same(value: Any) -> Any:

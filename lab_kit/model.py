@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from lab_kit.arrays import Array, Signature
+from lab_kit.dropout import Dropout
 from lab_kit.knobs import NORMALIZATIONS as NORMALIZATIONS
 from lab_kit.knobs import Activation as Activation
 from lab_kit.knobs import Normalization as Normalization
@@ -82,14 +83,17 @@ class MLP(nnx.Module):
         normalization: Normalization,
         rngs: nnx.Rngs,
     ):
-        """The layers; ``Network.init`` draws the parameters they start from."""
+        """The layers, all zero; ``Network.init`` draws the parameters they start from."""
         widths = [embedding_width(cardinality) for cardinality in signature.cardinalities]
         self.embeddings = nnx.List(
-            nnx.Embed(cardinality, width, rngs=rngs)
+            nnx.Embed(cardinality, width, embedding_init=nnx.initializers.zeros, rngs=rngs)
             for cardinality, width in zip(signature.cardinalities, widths, strict=True)
         )
         sizes = (signature.numeric + sum(widths), *hidden, signature.outputs)
-        self.layers = nnx.List(nnx.Linear(inputs, outputs, rngs=rngs) for inputs, outputs in itertools.pairwise(sizes))
+        self.layers = nnx.List(
+            nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+            for inputs, outputs in itertools.pairwise(sizes)
+        )
         self.activation = ACTIVATIONS[activation]
         if normalization == "layer":
             self.norms: nnx.List[Any] = nnx.List(nnx.LayerNorm(width, epsilon=EPSILON, rngs=rngs) for width in hidden)
@@ -98,7 +102,7 @@ class MLP(nnx.Module):
         self.normalization = normalization
 
     def __call__(
-        self, numeric: Array, categorical: Array, mask: "DropoutMask | None" = None, batch: "Batch | None" = None
+        self, numeric: Array, categorical: Array, dropout: Dropout | None = None, batch: "Batch | None" = None
     ) -> jax.Array:
         """Outputs before any sigmoid or softmax, float32 ``[n, outputs]``."""
         embedded = [embed(jnp.asarray(categorical[:, column])) for column, embed in enumerate(self.embeddings)]
@@ -110,7 +114,7 @@ class MLP(nnx.Module):
             elif self.normalization == "batch":
                 x = self.norms[layer](x, batch)
             x = self.activation(x)
-            x = x if mask is None else mask(x, layer)
+            x = x if dropout is None else dropout(x, layer)
         return self.layers[-1](x)
 
 
@@ -125,41 +129,6 @@ class Batch:
 
     weight: jax.Array
     total: Callable[[jax.Array], jax.Array]
-
-
-@dataclass(frozen=True)
-class DropoutMask:
-    """Dropout whose mask depends on (seed, step, row, layer, unit) alone: the same on any number of devices.
-
-    ``jax.random`` (threefry) took 820 µs for 1,024 rows of 192 units, a third of a training step; this integer hash
-    takes 85 µs. It is Wellons' ``lowbias32`` (2018, nullprogram.com/blog/2018/07/31), applied at each stage.
-
-    Attributes:
-      rate: the probability that a unit is dropped, in [0, 1); may be a traced value.
-      seed: uint32, of the run; may be a traced value.
-      step: int32, the step of the run.
-      row: int32 ``[n]``, the place of each row in the whole batch.
-    """
-
-    rate: Array
-    seed: Array
-    step: Array
-    row: Array
-
-    def __call__(self, x: jax.Array, layer: int) -> jax.Array:
-        """Drops units of ``x`` and scales those that stay by 1 / (1 - rate), so that the expectation is unchanged."""
-        of_step = _hash(jnp.asarray(self.seed, jnp.uint32) + _hash(jnp.asarray(self.step, jnp.uint32)))
-        of_row = _hash(jnp.asarray(self.row, jnp.uint32) ^ of_step)[:, None]
-        unit = jnp.arange(x.shape[1], dtype=jnp.uint32) + jnp.uint32(layer << 20)
-        bits = _hash(_hash(of_row + unit))
-        uniform = (bits >> 8).astype(jnp.float32) * 2.0**-24
-        return jnp.where(uniform >= self.rate, x / (1 - self.rate), 0)
-
-
-def _hash(x: jax.Array) -> jax.Array:
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
 
 
 @dataclass(frozen=True)
@@ -197,7 +166,7 @@ class Network:
         weights: Array,
         numeric: Array,
         categorical: Array,
-        mask: DropoutMask | None = None,
+        dropout: Dropout | None = None,
     ) -> jax.Array:
         """Outputs before any sigmoid or softmax.
 
@@ -205,23 +174,23 @@ class Network:
           weights: float32 ``[P]``, as from ``init``.
           numeric: float32 ``[n, numeric]``.
           categorical: int32 ``[n, categorical]``.
-          mask: dropout for training; None for prediction.
+          dropout: for training; None for prediction.
 
         Returns:
           float32 ``[n, outputs]``.
         """
-        outputs: jax.Array = self._module(weights)(numeric, categorical, mask)
+        outputs: jax.Array = self._module(weights)(numeric, categorical, dropout)
         return outputs
 
     def apply_in_training(
-        self, weights: Array, numeric: Array, categorical: Array, mask: DropoutMask | None, batch: Batch
+        self, weights: Array, numeric: Array, categorical: Array, dropout: Dropout | None, batch: Batch
     ) -> tuple[jax.Array, jax.Array]:
         """Outputs as of ``apply``, and the weights with their running statistics moved on by this batch.
 
         Statistics that move are a side product: no gradient runs through the second result.
         """
         module = self._module(weights)
-        outputs: jax.Array = module(numeric, categorical, mask, batch)
+        outputs: jax.Array = module(numeric, categorical, dropout, batch)
         leaves = jax.tree.leaves(nnx.state(module, (nnx.Param, nnx.BatchStat)))
         return outputs, jax.lax.stop_gradient(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]))
 

@@ -15,7 +15,7 @@ LAYERS = (
     ("arrays", "card_steps", "ending", "look", "memory", "screen", "stopping", "front", "track"),
     ("schema", "knobs"),
     ("steps", "tables", "store", "encoder", "splits", "stream", "fields"),
-    ("datasets", "clean", "features"),
+    ("datasets", "clean", "features", "dropout"),
     ("model", "optimizers", "metrics", "schedules"),
     ("devices", "steering", "weights"),
     ("config", "engine", "feed", "orders"),

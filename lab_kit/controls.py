@@ -268,6 +268,7 @@ class TrainingPanel:
         if weights:
             self._weights.draw(self._live.moment.last, at_once=True)
             self._views[1].children = [self._weights.widget]
+            self._page.hush(self._weights.widget)
         # Both stay on the page: a chart of Plotly's that is taken off goes on to hear its messages, and fails at them.
         for view, away in zip(self._views, (weights, not weights), strict=True):
             (view.add_class if away else view.remove_class)("lab-away")

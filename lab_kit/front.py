@@ -30,9 +30,10 @@ class Page(anywidget.AnyWidget):
     painted = traitlets.Int(0).tag(sync=True, echo_update=False)
     charts: traitlets.List[str] = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    def hush(self, *charts: ipywidgets.Widget) -> None:
+    def hush(self, *charts: ipywidgets.Widget | None) -> None:
         """Has Plotly's widgets among these keep to themselves what they have drawn, as nobody asks for it."""
-        self.charts = [*self.charts, *(chart.model_id for chart in charts if isinstance(chart, anywidget.AnyWidget))]
+        ids = [chart.model_id for chart in charts if isinstance(chart, anywidget.AnyWidget)]
+        self.charts = list(dict.fromkeys([*self.charts, *ids]))
 
     def up_to_date(self) -> bool:
         """Whether the page has painted what was sent last, or there is no page that looks."""

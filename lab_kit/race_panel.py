@@ -95,6 +95,7 @@ class RacePanel:
         self.paths: list[Path] = []
         self._page = Page().add_class("lab-hidden")
         self._map, self._losses = map(live_figure, self._stage())
+        self._page.hush(self._map, self._losses)
         for name, control in self.controls.items():
             control.observe({"step": self._step, "surface": self._set}.get(name, self._race), "value")
         self._page.observe(self._set, "dark")

@@ -166,6 +166,7 @@ class RunTable:
             if not chosen:
                 return
             self._chart = live_figure(overlaid_curves(self._metric, self._page.dark))
+            self._page.hush(self._chart)
             self._set_width(self._page.width)
         with self._chart.batch_update():
             for number in range(OVERLAID):

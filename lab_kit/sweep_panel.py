@@ -128,6 +128,7 @@ class SweepPanel:
         self.numbers = ipywidgets.HTML().add_class("lab-numbers")
         self._page = Page().add_class("lab-hidden")
         self._fan = LiveFan(_nothing(names[0]))
+        self._page.hush(self._fan.widget)
         buttons = [self.sweep_button, self.stop_button, *([self.use_button] if use else [])]
         does = {self.sweep_button: self.start, self.stop_button: self.stop, self.use_button: self.use_best}
         for each, act in does.items():

@@ -1,6 +1,7 @@
 // Things only the page knows: its theme, how wide the chart may be (Plotly's widget keeps its first width), what it has
 // painted, and which label belongs to which control (ipywidgets names none of them).
 const REPORTS = ["_js2py_traceDeltas", "_js2py_widget_layoutDelta"];
+const hushed = new WeakSet();
 
 export default {
   render({ model, el }) {
@@ -66,10 +67,12 @@ export default {
       watch(document.body, theme, { attributeFilter: ["data-jp-theme-light"] });
     };
     // Plotly's widget reports to Python, twice, each change it has drawn. Nobody reads that, but JupyterLab turns its icon
-    // four times for it and asks the server for it each time: a tenth of the work of a frame that many others wait for.
+    // four times for it, and asks the server for the icon each time.
     const hush = async () => {
       for (const id of model.get("charts")) {
         const chart = await model.widget_manager.get_model(id), sync = chart.sync;
+        if (hushed.has(chart)) continue;
+        hushed.add(chart);
         chart.sync = function (method, of, options) {
           REPORTS.forEach((name) => delete options?.attrs?.[name]);
           return sync.call(this, method, of, options);
@@ -81,10 +84,11 @@ export default {
       model.save_changes();
     });
     model.on("change:sent", paint);
+    model.on("change:charts", hush);
     hush();
     const waiting = setInterval(() => {
       if (el.isConnected) { clearInterval(waiting); start(); }
     }, 50);
-    return () => { clearInterval(waiting); model.off("change:sent", paint); watchers.forEach((watcher) => watcher.disconnect()); };
+    return () => { clearInterval(waiting); model.off("change:sent", paint); model.off("change:charts", hush); watchers.forEach((watcher) => watcher.disconnect()); };
   },
 };

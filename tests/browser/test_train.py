@@ -38,6 +38,15 @@ STOPWATCH = """button => {
   const see = () => { if (words.textContent.includes('Stopped')) window.idle ??= performance.now(); };
   new MutationObserver(see).observe(words, { childList: true, characterData: true, subtree: true });
 }"""
+# Notes what the page sends to the kernel from now on.
+LISTEN = """() => {
+  window.told = [];
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    told.push(typeof data === 'string' ? data : new TextDecoder().decode(data));
+    return send.call(this, data);
+  };
+}"""
 
 
 @pytest.fixture
@@ -87,6 +96,7 @@ def test_train_steer_and_stop_in_the_browser(notebook: Path, open_notebook: Call
     expect(epochs).to_have_attribute("aria-valuetext", "100")
 
     shown = curves(page)
+    page.evaluate(LISTEN)
     page.get_by_role("button", name=re.compile(r"\bTrain$")).click()
     expect(status).to_contain_text("Training", timeout=120_000)
     page.wait_for_function(
@@ -106,6 +116,9 @@ def test_train_steer_and_stop_in_the_browser(notebook: Path, open_notebook: Call
     expect(status).to_contain_text("Stopped", timeout=20_000)
     print(f"Stop to idle: {page.evaluate('idle - pressed'):.0f} ms")
     expect(page.get_by_role("button", name=re.compile(r"\bTrain$"))).to_be_enabled()
+    told = page.evaluate("told")
+    assert any('"painted"' in message for message in told)
+    assert not [message for message in told if "Delta" in message], "Plotly's widget keeps its reports to itself"
     rest = curves(page)
     page.wait_for_timeout(500)
     assert curves(page) == rest

@@ -37,7 +37,8 @@ def test_generated_rows_are_the_same_again_and_can_be_learnt() -> None:
 @pytest.mark.slow
 def test_the_memory_of_a_process_counts_the_table_that_is_in_it() -> None:
     table = 1_000_000 * 4 * (scale.COLUMNS + 1)
-    more = scale.peak_memory(1_100_000, streamed=False) - scale.peak_memory(100_000, streamed=False)
+    peaks = scale.peaks((1_100_000, 100_000), streamed=False)
+    more = peaks[1_100_000] - peaks[100_000]
     assert 0.9 * table < more < 3 * table
 
 

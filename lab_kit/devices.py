@@ -146,7 +146,8 @@ def chosen(count: int) -> list[jax.Device]:
     if not 1 <= count <= len(local):
         raise LabError(
             f"devices = {count}, but this machine shows JAX {len(local)} {local[0].platform} device(s): "
-            f"choose 1 to {len(local)}, or call devices.start(cpu_devices={count}) before anything else uses JAX."
+            f"choose 1 to {len(local)}. In Python, devices.start(cpu_devices={count}) makes more, before anything else "
+            "uses JAX."
         )
     return local[:count]
 

@@ -45,7 +45,8 @@ def lab(
 @app.command("app")
 def serve_app(
     notebook: Annotated[
-        str | None, typer.Argument(help="Name of one notebook, such as 04_train: visitors see no other. All of them when not given.")
+        str | None,
+        typer.Argument(help="Name of the one notebook to serve, such as 04_train; all of them when not given."),
     ] = None,
     port: Annotated[int, typer.Option(help="Port.")] = 8866,
     host: Annotated[

@@ -144,10 +144,10 @@ def chosen(count: int) -> list[jax.Device]:
     """
     local = jax.local_devices()
     if not 1 <= count <= len(local):
+        more = f" In Python, devices.start(cpu_devices={count}) makes more, before anything else uses JAX."
         raise LabError(
             f"devices = {count}, but this machine shows JAX {len(local)} {local[0].platform} device(s): "
-            f"choose 1 to {len(local)}. In Python, devices.start(cpu_devices={count}) makes more, before anything else "
-            "uses JAX."
+            f"choose 1 to {len(local)}.{more if count > len(local) else ''}"
         )
     return local[:count]
 

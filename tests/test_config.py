@@ -56,8 +56,8 @@ NAN = float("nan")
         ({"clip_norm": -1.0}, "clip_norm = -1: choose a finite number above 0, or 0 for no clipping."),
         ({"clip_norm": float("inf")}, "clip_norm = inf: choose a finite number above 0, or 0 for no clipping."),
         ({"label_smoothing": 1.0}, "label_smoothing = 1: choose a number from 0 to below 1."),
-        ({"devices": 5}, "devices = 5, but this machine shows JAX 4 cpu device(s): choose 1 to 4,"),
-        ({"devices": 0}, "devices = 0, but this machine shows JAX 4 cpu device(s): choose 1 to 4,"),
+        ({"devices": 5}, "devices = 5, but this machine shows JAX 4 cpu device(s): choose 1 to 4."),
+        ({"devices": 0}, "devices = 0, but this machine shows JAX 4 cpu device(s): choose 1 to 4."),
     ],
     ids=str,
 )

@@ -16,7 +16,7 @@ Array: TypeAlias = "np.ndarray | jax.Array"
 
 
 ALIGNMENT = 4096
-"""Bytes: a page of memory. An array that begins with one is read in place by JAX on a CPU, and filled by a disk."""
+"""Bytes. An array that begins at a multiple is read in place by JAX on a CPU, and filled by a disk without a copy."""
 
 
 class Rows(NamedTuple):
@@ -57,7 +57,7 @@ class Signature:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialised array that begins with a page of memory."""
+    """An uninitialised array that begins at a multiple of ``ALIGNMENT``."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT

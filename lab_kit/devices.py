@@ -160,8 +160,8 @@ def replicate(tree: Tree, count: int) -> Tree:
 def shard(tree: Tree, count: int) -> Tree:
     """The tree with one slice of each leaf's leading axis, of length ``count``, on each device of this process.
 
-    On a CPU, NumPy arrays that are aligned as ``aligned`` makes them are not copied: they must not change while a
-    program reads them.
+    On a CPU, NumPy arrays that are aligned as ``arrays.aligned`` makes them are not copied: they must not change while
+    a program reads them.
     """
     return _place(tree, _sharding(count, PartitionSpec(AXIS)))
 

@@ -1,4 +1,4 @@
-"""Dropout whose masks are the same on any number of devices, and cost nothing at a rate of 0."""
+"""Dropout: the same on any number of devices, and without a random bit at a rate of 0."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from lab_kit.arrays import Array
 
 
-class Dropout(NamedTuple):
-    """Masks of a batch, drawn before the gradient is taken, so that the network is compiled once for any rate.
+class Masks(NamedTuple):
+    """What dropout does to a batch; known before the gradient is taken, so that a network is compiled once.
 
     Attributes:
       rate: the probability that a unit is dropped.
@@ -26,7 +26,7 @@ class Dropout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DropoutMask:
+class Dropout:
     """Dropout whose mask depends on (seed, step, row, layer, unit) alone: the same on any number of devices.
 
     ``jax.random`` (threefry) took 820 µs for 1,024 rows of 192 units, a third of a training step; this integer hash
@@ -44,14 +44,14 @@ class DropoutMask:
     step: Array
     row: Array
 
-    def drawn(self, widths: tuple[int, ...]) -> Dropout:
-        """The masks of layers of these widths; without a random number where the rate is 0."""
+    def masks(self, widths: tuple[int, ...]) -> Masks:
+        """The masks of layers of these widths; without a random bit where the rate is 0."""
         kept = jax.lax.cond(
             jnp.asarray(self.rate) > 0,
             lambda: tuple(self._kept(width, layer) for layer, width in enumerate(widths)),
             lambda: tuple(jnp.ones((jnp.shape(self.row)[0], width), bool) for width in widths),
         )
-        return Dropout(self.rate, kept)
+        return Masks(self.rate, kept)
 
     def _kept(self, width: int, layer: int) -> jax.Array:
         of_step = _hash(jnp.asarray(self.seed, jnp.uint32) + _hash(jnp.asarray(self.step, jnp.uint32)))

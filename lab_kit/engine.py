@@ -11,7 +11,7 @@ import numpy as np
 
 from lab_kit import devices, metrics, optimizers
 from lab_kit.arrays import Array, Rows, Task
-from lab_kit.dropout import DropoutMask
+from lab_kit.dropout import Dropout
 from lab_kit.metrics import Loss
 from lab_kit.model import Batch, Network
 
@@ -95,14 +95,14 @@ def step(
     network, task = recipe.network, recipe.network.signature.task
     statistics = network.statistics() if network.normalization == "batch" else None
 
-    dropout = DropoutMask(hyper["dropout"], state.seed, state.step, place).drawn(network.hidden)
+    masks = Dropout(hyper["dropout"], state.seed, state.step, place).masks(network.hidden)
 
     def objective(weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         if statistics is None:
-            outputs, moved = network.apply(weights, rows.numeric, rows.categorical, dropout), weights
+            outputs, moved = network.apply(weights, rows.numeric, rows.categorical, masks), weights
         else:
             batch = Batch(weight, total)
-            outputs, moved = network.apply_in_training(weights, rows.numeric, rows.categorical, dropout, batch)
+            outputs, moved = network.apply_in_training(weights, rows.numeric, rows.categorical, masks, batch)
         each = metrics.objective(task, outputs, rows.target, recipe.loss, hyper["label_smoothing"])
         real = (weight > 0).astype(jnp.float32)
         sums = metrics.sums(task, outputs, rows.target, real, recipe.loss)
@@ -162,7 +162,8 @@ def program(recipe: Recipe, count: int, local_batch: int) -> Program:
         return state, _joined(totals) if recipe.local else totals
 
     def measure(weights: Array, rows: Rows, weight: Array) -> jax.Array:
-        # Two programs: what comes after the outputs is the same for all networks, and compiled once.
+        # Two programs: what comes after the outputs is the same for all networks, and compiled once. It costs the
+        # memory for the outputs of all these rows (see ``feed.ROWS_AT_ONCE``).
         outputs = forward(network, count)(weights, rows)
         return _tally(task, recipe.loss, count)(outputs, rows.target, weight)
 

@@ -21,6 +21,10 @@ WINDOW_BYTES = 64 * 2**20
 """How much of the rows is laid out for the devices at a time, and how much of a stream is shuffled at a time."""
 
 
+ROWS_AT_ONCE = 262_144
+"""Of which all outputs of the network lie in memory while they are measured."""
+
+
 class Window(NamedTuple):
     """Some steps of an epoch, laid out for the devices.
 
@@ -252,14 +256,21 @@ def class_weights(rows: Rows | Stream, classes: int) -> np.ndarray:
 
 
 def parts(rows: Rows | Stream) -> Iterator[Rows]:
-    """The rows in their order: a table in memory at once, a stream shard by shard."""
+    """The rows in their order: a table in memory in equal parts, a stream shard by shard."""
     if isinstance(rows, Stream):
-        return (rows.read([shard]) for shard in range(len(rows.shards)))
-    return iter([rows])
+        shared = devices.processes() > 1
+        return (rows.read([shard], shared=shared) for shard in range(len(rows.shards)))
+    size = _part(rows)
+    return (Rows(*(column[start : start + size] for column in rows)) for start in range(0, rows.count, size))
+
+
+def _part(rows: Rows) -> int:
+    """Rows of a part of a table in memory: as equal ones as can be, of no more than ``ROWS_AT_ONCE``."""
+    return max(1, -(-rows.count // max(1, -(-rows.count // ROWS_AT_ONCE))))
 
 
 def pieces(rows: Rows | Stream, count: int, block: int) -> Iterator[tuple[Rows, np.ndarray]]:
-    """Rows to measure, cut into blocks for ``count`` devices: a table in memory at once, a stream shard by shard.
+    """Rows to measure, cut into blocks for ``count`` devices: ``parts`` after ``parts``.
 
     Several processes take the rows in turn, and all get pieces of the same shapes.
 
@@ -267,7 +278,7 @@ def pieces(rows: Rows | Stream, count: int, block: int) -> Iterator[tuple[Rows, 
       Rows ``[count, blocks, block, ...]`` and the weight of each: 1, or 0 for padding.
     """
     processes, number = devices.processes(), devices.process()
-    largest = max(shard.rows for shard in rows.shards) if isinstance(rows, Stream) else rows.count
+    largest = max(shard.rows for shard in rows.shards) if isinstance(rows, Stream) else _part(rows)
     share = -(-largest // processes)
     size = min(block, -(-share // count))
     blocks = -(-share // (count * size))

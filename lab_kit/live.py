@@ -180,7 +180,7 @@ class LiveRun:
                 self._pause_at_epoch = False
                 self._steering = steering = _steering(job)
                 self.moment = _begun(job, self.moment)
-            with _conflated(self._show, self._shown, self._passes) as changed:
+            with _conflated(self._show, self._shown) as changed:
                 try:
                     for record in self._records(job, steering):
                         changed(self._note(record))
@@ -188,11 +188,6 @@ class LiveRun:
                 except Exception as error:  # whatever went wrong in a run must reach the reader, not end the thread
                     sentence = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
                     self._end(replace(self.moment, state="failed", error=sentence, details=traceback.format_exc()))
-
-    def _passes(self) -> bool:
-        """Whether the run makes way for another while a slider is dragged: then its end is not worth a frame."""
-        with self._lock:
-            return self._next is not None and self._next.passing
 
     def _note(self, record: Record) -> bool:
         """Takes a record; returns whether a reader waits for just this one."""
@@ -273,14 +268,11 @@ def cut(job: Job, records: Iterator[Record]) -> Iterator[Record]:
 
 
 @contextmanager
-def _conflated(
-    show: Callable[[], None], shown: Callable[[], bool], passes: Callable[[], bool]
-) -> Iterator[Callable[..., None]]:
+def _conflated(show: Callable[[], None], shown: Callable[[], bool]) -> Iterator[Callable[..., None]]:
     """Gives a function that asks for ``show`` in a thread: soon, not before the last is ``shown``, and at the end.
 
-    At the end nothing is shown if something else ``passes`` in its place. The function takes whether it is urgent: then
-    only ``shown`` is waited for. The first frame waits a little for something urgent: two frames at the beginning would
-    keep the page busy for long.
+    The function takes whether it is urgent: then only ``shown`` is waited for. The first frame waits a little for
+    something urgent: two frames at the beginning would keep the page busy for long.
     """
     asked, urgent, ended = threading.Event(), threading.Event(), threading.Event()
 
@@ -301,8 +293,7 @@ def _conflated(
                     break
                 ended.wait(0.004)
                 now = time.monotonic()
-        if not passes():
-            show()
+        show()
 
     def ask(at_once: bool = False) -> None:
         if at_once:

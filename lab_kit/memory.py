@@ -1,9 +1,12 @@
-"""How much memory this process has held; of the standard library alone, so that asking adds nothing."""
+"""How much memory this process has held and may take; of the standard library alone, so that asking adds nothing."""
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+CONTROL_GROUPS, ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def peak() -> int:
@@ -18,16 +21,28 @@ def peak() -> int:
 
 
 def allowed() -> int:
-    """The most memory that this process may take, in bytes: the machine's, its control group's, or its own limit."""
+    """The most memory that this process may take with what it reads from disk, in bytes: the machine's, or less.
+
+    Less where a control group above it says so, as in a container or a job of a cluster.
+    """
     found = []
     with suppress(AttributeError, ValueError, OSError):  # not every system says it
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # the second is of the first version of control groups
-        with suppress(OSError, ValueError):
-            found.append(int(Path("/sys/fs/cgroup", name).read_text()))
-    with suppress(ImportError):
-        import resource
-
-        soft = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-        found += [size for size in soft if size != resource.RLIM_INFINITY]
+    for group in _groups():
+        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            found.append(int(group.read_text()))
     return min(found, default=sys.maxsize)
+
+
+def _groups() -> Iterator[Path]:
+    """The files with the limits of this process's control groups, of both versions, from the root on.
+
+    See cgroups(7): a line of ``/proc/self/cgroup`` is ``number:controllers:path``, in version 2 without controllers.
+    """
+    lines = CONTROL_GROUPS.read_text().splitlines() if CONTROL_GROUPS.exists() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root, file = ROOT / controllers, "memory.limit_in_bytes" if controllers else "memory.max"
+            parts = Path(path.lstrip("/")).parts
+            yield from (root.joinpath(*parts[:depth], file) for depth in range(len(parts) + 1))

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from lab_kit.arrays import Array, Signature
-from lab_kit.dropout import Dropout
+from lab_kit.dropout import Masks
 from lab_kit.knobs import NORMALIZATIONS as NORMALIZATIONS
 from lab_kit.knobs import Activation as Activation
 from lab_kit.knobs import Normalization as Normalization
@@ -83,7 +83,7 @@ class MLP(nnx.Module):
         normalization: Normalization,
         rngs: nnx.Rngs,
     ):
-        """The layers, all zero; ``Network.init`` draws the parameters they start from."""
+        """The layers, of which only the shapes count; ``Network.init`` draws the parameters they start from."""
         widths = [embedding_width(cardinality) for cardinality in signature.cardinalities]
         self.embeddings = nnx.List(
             nnx.Embed(cardinality, width, embedding_init=nnx.initializers.zeros, rngs=rngs)
@@ -102,7 +102,7 @@ class MLP(nnx.Module):
         self.normalization = normalization
 
     def __call__(
-        self, numeric: Array, categorical: Array, dropout: Dropout | None = None, batch: "Batch | None" = None
+        self, numeric: Array, categorical: Array, masks: Masks | None = None, batch: "Batch | None" = None
     ) -> jax.Array:
         """Outputs before any sigmoid or softmax, float32 ``[n, outputs]``."""
         embedded = [embed(jnp.asarray(categorical[:, column])) for column, embed in enumerate(self.embeddings)]
@@ -114,7 +114,7 @@ class MLP(nnx.Module):
             elif self.normalization == "batch":
                 x = self.norms[layer](x, batch)
             x = self.activation(x)
-            x = x if dropout is None else dropout(x, layer)
+            x = x if masks is None else masks(x, layer)
         return self.layers[-1](x)
 
 
@@ -166,7 +166,7 @@ class Network:
         weights: Array,
         numeric: Array,
         categorical: Array,
-        dropout: Dropout | None = None,
+        masks: Masks | None = None,
     ) -> jax.Array:
         """Outputs before any sigmoid or softmax.
 
@@ -174,23 +174,23 @@ class Network:
           weights: float32 ``[P]``, as from ``init``.
           numeric: float32 ``[n, numeric]``.
           categorical: int32 ``[n, categorical]``.
-          dropout: for training; None for prediction.
+          masks: dropout for training; None for prediction.
 
         Returns:
           float32 ``[n, outputs]``.
         """
-        outputs: jax.Array = self._module(weights)(numeric, categorical, dropout)
+        outputs: jax.Array = self._module(weights)(numeric, categorical, masks)
         return outputs
 
     def apply_in_training(
-        self, weights: Array, numeric: Array, categorical: Array, dropout: Dropout | None, batch: Batch
+        self, weights: Array, numeric: Array, categorical: Array, masks: Masks | None, batch: Batch
     ) -> tuple[jax.Array, jax.Array]:
         """Outputs as of ``apply``, and the weights with their running statistics moved on by this batch.
 
         Statistics that move are a side product: no gradient runs through the second result.
         """
         module = self._module(weights)
-        outputs: jax.Array = module(numeric, categorical, dropout, batch)
+        outputs: jax.Array = module(numeric, categorical, masks, batch)
         leaves = jax.tree.leaves(nnx.state(module, (nnx.Param, nnx.BatchStat)))
         return outputs, jax.lax.stop_gradient(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]))
 

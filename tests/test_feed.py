@@ -243,10 +243,14 @@ def test_a_class_without_rows_has_no_weight() -> None:
     devices=st.integers(1, 4),
     block=st.integers(1, 9),
     rows_per_shard=st.one_of(st.none(), st.integers(1, 20)),
+    at_once=st.integers(1, 70),
 )
 @settings(max_examples=60)
-def test_pieces_hold_all_rows_once(count: int, devices: int, block: int, rows_per_shard: int | None) -> None:
-    with source(count, rows_per_shard) as table:
+def test_pieces_hold_all_rows_once(
+    count: int, devices: int, block: int, rows_per_shard: int | None, at_once: int
+) -> None:
+    with source(count, rows_per_shard) as table, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "ROWS_AT_ONCE", at_once)
         seen, shapes = [], set()
         for cut, weight in feed.pieces(table, devices, block):
             shapes.add(weight.shape)
@@ -257,7 +261,10 @@ def test_pieces_hold_all_rows_once(count: int, devices: int, block: int, rows_pe
         ((of_devices, blocks, size),) = shapes  # one shape, hence one program
         assert of_devices == devices
         assert size <= block
-        assert len(seen) <= of_devices * blocks * size * (1 if rows_per_shard is None else -(-count // rows_per_shard))
+        pieces = -(-count // (at_once if rows_per_shard is None else rows_per_shard))
+        assert len(seen) <= of_devices * blocks * size * pieces
+        if rows_per_shard is None:
+            assert of_devices * (blocks - 1) * size < at_once, "no more rows at once than were asked for, and padding"
 
 
 # The thread that reads ahead.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lab_kit import devices
 from lab_kit.arrays import Rows, Signature, Task
-from lab_kit.dropout import DropoutMask
+from lab_kit.dropout import Dropout
 from lab_kit.model import (
     ACTIVATIONS,
     NORMALIZATIONS,
@@ -329,17 +329,19 @@ def test_the_running_statistics_are_of_what_the_layers_see() -> None:
 # Dropout. ``kept`` is the mask as bits: 1 where a unit stays.
 
 
-def mask(rate: float = 0.5, seed: int | jax.Array = 0, step: int = 0, row: np.ndarray | int = 256) -> DropoutMask:
+def mask(
+    rate: float = 0.5, seed: int | jax.Array = 0, step: int | jax.Array = 0, row: np.ndarray | int = 256
+) -> Dropout:
     place = np.arange(row) if isinstance(row, int) else row
-    return DropoutMask(jnp.float32(rate), jnp.uint32(seed), jnp.int32(step), jnp.asarray(place, jnp.int32))
+    return Dropout(jnp.float32(rate), jnp.uint32(seed), jnp.int32(step), jnp.asarray(place, jnp.int32))
 
 
-def kept(of: DropoutMask, units: int = 64, layer: int = 0) -> np.ndarray:
+def kept(of: Dropout, units: int = 64, layer: int = 0) -> np.ndarray:
     return np.asarray(dropout(of, jnp.ones((of.row.shape[0], units)), layer)) > 0
 
 
-def dropout(of: DropoutMask, x: jax.Array, layer: int = 0) -> jax.Array:
-    return of.drawn((x.shape[1],) * (layer + 1))(x, layer)
+def dropout(of: Dropout, x: jax.Array, layer: int = 0) -> jax.Array:
+    return of.masks((x.shape[1],) * (layer + 1))(x, layer)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
@@ -357,7 +359,8 @@ def test_dropout_keeps_as_many_as_the_binomial_law_allows(rate: float) -> None:
 def test_dropout_scales_what_stays_so_that_the_expectation_is_unchanged() -> None:
     x = np.random.default_rng(0).uniform(0.5, 2, (256, 64)).astype(np.float32)
     rate, steps = 0.3, 200
-    dropped = np.stack([dropout(mask(rate, step=step), jnp.asarray(x)) for step in range(steps)])
+    of_step = jax.jit(lambda step: dropout(mask(rate, step=step), jnp.asarray(x)))
+    dropped = np.stack([of_step(step) for step in range(steps)])
     np.testing.assert_allclose(dropped[dropped > 0], np.broadcast_to(x / (1 - rate), dropped.shape)[dropped > 0], 1e-6)
     # The standard error of each mean is x sqrt(rate / (1 - rate) / steps); 16,384 of them stay within 5.
     assert (abs(dropped.mean(axis=0) / x - 1) < 5 * (rate / (1 - rate) / steps) ** 0.5).all()
@@ -394,7 +397,7 @@ def test_the_seed_may_be_traced() -> None:
         return dropout(mask(seed=seed, step=3), jnp.ones((256, 64)), 1)
 
     for seed in (0, 1, 2**32 - 1):
-        expected = dropout(DropoutMask(0.5, np.uint32(seed), 3, np.arange(256)), jnp.ones((256, 64)), 1)
+        expected = dropout(Dropout(0.5, np.uint32(seed), 3, np.arange(256)), jnp.ones((256, 64)), 1)
         np.testing.assert_array_equal(of_seed(jnp.uint32(seed)), expected)
     assert of_seed._cache_size() == 1
 
@@ -419,5 +422,5 @@ def test_apply_drops_each_hidden_layer_with_its_own_mask_and_nothing_else() -> N
         x = np.maximum(x @ named[f"layers.{layer}.kernel"] + named[f"layers.{layer}.bias"], 0)
         x = x * kept(of, 8, layer) * 2
     expected = x @ named["layers.2.kernel"] + named["layers.2.bias"]
-    found = jax.jit(lambda weights: network.apply(weights, table.numeric, table.categorical, of.drawn((8, 8))))(weights)
+    found = jax.jit(lambda weights: network.apply(weights, table.numeric, table.categorical, of.masks((8, 8))))(weights)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)

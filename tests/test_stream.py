@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ import pytest
 from example_rows import TASKS, part, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from lab_kit import memory, stream
 from lab_kit.arrays import ALIGNMENT, Rows, Task
 from lab_kit.schema import LabError
-from lab_kit.stream import MANIFEST, open_stream, write_stream
+from lab_kit.stream import MANIFEST, Stream, open_stream, write_stream
 
 TABLE = rows("binary", 50)
 
@@ -111,71 +110,114 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
-def has_direct(folder: Path) -> bool:
-    """Whether files of the folder can be read past the page cache."""
-    (folder / "trial").touch()
-    try:
-        os.close(os.open(folder / "trial", os.O_RDONLY | getattr(os, "O_DIRECT", -1)))
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def test_full_shards_are_read_past_the_cache_and_the_last_one_through_it(tmp_path: Path, direct: list[str]) -> None:
-    if not has_direct(tmp_path):
-        pytest.skip("this file system cannot be read past the page cache")
-    found = write_stream([LARGE], tmp_path / "rows", 1024)
+@pytest.fixture
+def table(tmp_path: Path, direct: list[str]) -> Stream:
+    """``LARGE`` in shards of whole pages, of which the last is short; where they can be read past the cache."""
+    made = write_stream([LARGE], tmp_path / "rows", 1024)
+    if not made.past_cache:
+        pytest.skip("this system or its file system cannot read past the page cache")
     direct.clear()
-    check_equal(found.read(SHARDS, found.empty(LARGE.count)), EXPECTED)
+    return made
+
+
+def test_full_shards_are_read_past_the_cache_and_the_last_one_through_it(table: Stream, direct: list[str]) -> None:
+    check_equal(table.read(SHARDS, table.empty(LARGE.count)), EXPECTED)
     # After the short shard the memory of the next no longer begins with a page.
     assert direct == ["FileIO"] * 6 + ["BufferedReader"] * 6
 
 
-def test_a_file_system_without_it_is_read_through_the_cache(
-    tmp_path: Path, direct: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = write_stream([LARGE], tmp_path / "rows", 1024)
-
-    def refuse(path: object, flags: int) -> int:
-        raise OSError(22, "Invalid argument")
-
-    monkeypatch.setattr(stream.os, "open", refuse)
-    check_equal(found.read(SHARDS), EXPECTED)
+def test_what_other_processes_read_as_well_is_read_through_the_cache(table: Stream, direct: list[str]) -> None:
+    check_equal(table.read(SHARDS, shared=True), EXPECTED)
     assert set(direct) == {"BufferedReader"}
 
 
-def test_shards_that_do_not_begin_with_a_page_are_read_through_the_cache(tmp_path: Path, direct: list[str]) -> None:
-    found = write_stream([LARGE], tmp_path / "rows", 1024)
-    save_file(part(LARGE, slice(0, 1024))._asdict(), found.folder / found.shards[0].file)
-    check_equal(found.read(SHARDS), EXPECTED)
+def test_a_file_system_without_it_is_read_through_the_cache(
+    table: Stream, direct: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> FileIO:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(stream, "_direct", refuse)
+    again = open_stream(table.folder)
+    check_equal(again.read(SHARDS), EXPECTED)
+    assert set(direct) == {"BufferedReader"}
 
 
-def test_a_shard_that_ends_too_early_is_named_past_the_cache_too(tmp_path: Path, direct: list[str]) -> None:
-    found = write_stream([LARGE], tmp_path / "rows", 1024)
-    shard = found.folder / found.shards[1].file
+def test_a_file_system_that_wants_larger_pages_is_read_through_the_cache(
+    table: Stream, direct: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = stream._fill
+
+    def picky(place: np.ndarray, file: FileIO, position: int) -> None:
+        if isinstance(file, FileIO) and position % 65_536:
+            raise OSError(22, "Invalid argument")
+        fill(place, file, position)
+
+    monkeypatch.setattr(stream, "_fill", picky)
+    check_equal(open_stream(table.folder).read(SHARDS), EXPECTED)
+
+
+def test_shards_that_are_no_whole_pages_are_read_through_the_cache(tmp_path: Path, direct: list[str]) -> None:
+    found = write_stream([LARGE], tmp_path / "rows", 1000)
+    assert not found.past_cache
+    check_equal(found.read([0, 1]), part(LARGE, slice(0, 2000)))
+    assert set(direct) == {"BufferedReader"}
+
+
+def test_a_shard_that_ends_too_early_is_named_past_the_cache_too(table: Stream, direct: list[str]) -> None:
+    shard = table.folder / table.shards[1].file
     data = shard.read_bytes()
     for left in (ALIGNMENT, ALIGNMENT + 100, 2 * ALIGNMENT, len(data) - 1):
         shard.write_bytes(data[:left])
         with pytest.raises(LabError, match=r"000001\.safetensors cannot be read"):
-            found.read([0, 1])
+            table.read([1])
+    assert "FileIO" in direct
 
 
 def test_only_a_stream_that_memory_would_not_keep_is_read_past_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = write_stream([TABLE], tmp_path / "rows", 20)
-    size = 50 * (3 * 4 + 2 * 4 + 4)
-    for allowed, expected in ((2 * size, False), (2 * size - 1, hasattr(os, "O_DIRECT"))):
+    size = LARGE.count * (3 * 4 + 2 * 4 + 4)
+    for allowed, expected in ((2 * size, False), (2 * size - 1, True)):
         monkeypatch.setattr(memory, "allowed", lambda allowed=allowed: allowed)
-        assert open_stream(found.folder).past_cache == expected
+        assert open_stream(table.folder).past_cache == expected
 
 
-def test_the_memory_of_a_process_is_limited_by_the_machine_and_by_itself() -> None:
-    psutil, resource = pytest.importorskip("psutil"), pytest.importorskip("resource")
-    assert 2**20 < memory.allowed() <= psutil.virtual_memory().total
-    code = "import resource; from lab_kit import memory; resource.setrlimit({0}, ({1}, {1})); print(memory.allowed())"
-    command = [sys.executable, "-c", code.format(resource.RLIMIT_DATA, 2**30)]
-    assert int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) <= 2**30
+def test_safetensors_reads_the_shards(tmp_path: Path) -> None:
+    found = write_stream([LARGE], tmp_path / "rows", 1024)
+    for number, shard in enumerate(found.shards):
+        check_equal(Rows(**load_file(found.folder / shard.file)), found.read([number]))
+
+
+def test_shards_of_an_earlier_layout_are_asked_for_again(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for earlier in ({"layout": 1}, {}):
+        (folder / MANIFEST).write_text(json.dumps({**{k: v for k, v in manifest.items() if k != "layout"}, **earlier}))
+        with pytest.raises(LabError, match=r"The manifest .* cannot be read .*layout.*; delete .* and encode again"):
+            open_stream(folder)
+
+
+@pytest.mark.parametrize(
+    ("lines", "file"),
+    [
+        ("0::/job/step", "job/memory.max"),
+        ("0::/job/step", "memory.max"),
+        ("12:cpu,cpuacct:/\n4:memory:/job/step", "memory/job/step/memory.limit_in_bytes"),
+    ],
+)
+def test_the_memory_allowed_is_the_least_that_a_control_group_above_allows(
+    lines: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "ROOT", tmp_path / "fs")
+    (tmp_path / "cgroup").write_text(lines + "\n")
+    machine = memory.allowed()
+    assert machine == pytest.importorskip("psutil").virtual_memory().total
+    limits = {"job/step/memory.max": "max", file: "123456789"}
+    for name, text in limits.items():
+        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / name).write_text(text + "\n")
+    assert memory.allowed() == 123456789
 
 
 # What is damaged or missing.
@@ -255,13 +297,13 @@ def test_a_folder_without_a_manifest_is_no_stream(folder: Path) -> None:
         '{"shards": [',
         "[]",
         "null",
-        '{"shards": 3, "fingerprint": ""}',
-        '{"shards": [{"file": "000000.safetensors"}], "fingerprint": ""}',
-        '{"shards": [{"file": "000000.safetensors", "rows": "many"}], "fingerprint": ""}',
-        '{"shards": [{"file": "000000.safetensors", "rows": 1e999}], "fingerprint": ""}',
-        '{"shards": [{"file": "000000.safetensors", "rows": 0}], "fingerprint": ""}',
+        '{"shards": 3, "fingerprint": "", "layout": 2}',
+        '{"shards": [{"file": "000000.safetensors"}], "fingerprint": "", "layout": 2}',
+        '{"shards": [{"file": "000000.safetensors", "rows": "many"}], "fingerprint": "", "layout": 2}',
+        '{"shards": [{"file": "000000.safetensors", "rows": 1e999}], "fingerprint": "", "layout": 2}',
+        '{"shards": [{"file": "000000.safetensors", "rows": 0}], "fingerprint": "", "layout": 2}',
         '{"shards": [{"file": "000000.safetensors", "rows": 20}]}',
-        '{"shards": [], "fingerprint": ""}',
+        '{"shards": [], "fingerprint": "", "layout": 2}',
         "\x00",
     ],
 )

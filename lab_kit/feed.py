@@ -1,13 +1,13 @@
 """Rows on their way to the devices: shuffled, cut into batches, and read ahead in a thread of their own.
 
 A reader's rows of an epoch are a tape: groups of rows in an order that depends on the epoch, each group shuffled. A
-table in memory is one group; a table on disk (``stream``) is many, of which one is in memory at a time. A batch takes
+table in memory is one group; a table on disk (``stream``) is many, of which two are in memory at a time. A batch takes
 equally many rows from the tape of each reader, whatever the devices are; so an epoch can be taken up where it was left.
 """
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +41,10 @@ class Window(NamedTuple):
     stop: int
     rows: Rows
     weight: Array
+
+
+Group = tuple[Rows, np.ndarray]
+"""Rows, and the place among them of each of a group's."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Reader:
             return None
         return self.rows.empty(min(self.count, self._together * self._largest))
 
-    def load(self, epoch: int, place: int, group: list[int], room: Rows | None) -> tuple[Rows, np.ndarray]:
+    def load(self, epoch: int, place: int, group: list[int], room: Rows | None) -> Group:
         """The rows among which a group's are, and the place there of each, in the order of this epoch."""
         order = np.random.default_rng((self.seed, epoch, self.number, place)).permutation(self.size(group))
         if isinstance(self.rows, Stream):
@@ -154,8 +158,10 @@ class Feed:
         fitting = max(1, WINDOW_BYTES // (row_bytes * count * self._share * multiple)) * multiple
         self._window = min(fitting, self.steps)
         self._likeness = likeness
-        self._rooms = {reader.number: reader.room() for reader in self._readers}
-        self._loaded: dict[int, tuple[tuple[int, int], Rows, np.ndarray]] = {}
+        # Of each reader two groups: one that is in use, and the next that is read meanwhile.
+        self._rooms = {reader.number: [reader.room(), reader.room()] for reader in self._readers}
+        self._held: dict[int, tuple[tuple[int, int], Group]] = {}
+        self._coming: dict[int, tuple[tuple[int, int], Future[Group]]] = {}
 
     def rows_until(self, step: int) -> int:
         """How many rows of an epoch are seen after so many of its steps."""
@@ -175,17 +181,18 @@ class Feed:
         direct = len(self._readers) == 1 and self._count == 1
         tapes = [] if direct else [self._empty(1, self._each) for _ in self._readers]
         number = 0
-        while first < last:
-            epoch, start = divmod(first, self.steps)
-            steps = min(self._window, self.steps - start, last - first)
-            window = buffers[number % 2]
-            for reader, tape in zip(self._readers, [window] if direct else tapes, strict=True):
-                self._read(reader, epoch, start, steps, tape)
-            if not direct:
-                self._deal(tapes, window)
-            *rows, weight = devices.shard(window, self._count)
-            yield Window(epoch, start, start + steps, Rows(*rows), weight)
-            first, number = first + steps, number + 1
+        with ThreadPoolExecutor(1, thread_name_prefix="lab-kit rows of the next group") as thread:
+            while first < last:
+                epoch, start = divmod(first, self.steps)
+                steps = min(self._window, self.steps - start, last - first)
+                window = buffers[number % 2]
+                for reader, tape in zip(self._readers, [window] if direct else tapes, strict=True):
+                    self._read(reader, epoch, start, steps, tape, thread)
+                if not direct:
+                    self._deal(tapes, window)
+                *rows, weight = devices.shard(window, self._count)
+                yield Window(epoch, start, start + steps, Rows(*rows), weight)
+                first, number = first + steps, number + 1
 
     def _empty(self, count: int, share: int) -> tuple[np.ndarray, ...]:
         shapes = [(column.shape[1:], column.dtype) for column in self._likeness] + [((), np.dtype(np.float32))]
@@ -194,7 +201,9 @@ class Feed:
             column[:] = 0
         return made
 
-    def _read(self, reader: Reader, epoch: int, start: int, steps: int, into: tuple[np.ndarray, ...]) -> None:
+    def _read(
+        self, reader: Reader, epoch: int, start: int, steps: int, into: tuple[np.ndarray, ...], thread: Executor
+    ) -> None:
         """Plays the tape of a reader from a step on; what is beyond its end gets a weight of 0."""
         *columns, weight = (column.reshape(math.prod(column.shape[:3]), *column.shape[3:]) for column in into)
         position, filled = start * self._each, 0
@@ -205,7 +214,7 @@ class Feed:
             size = reader.size(group)
             low, high = max(position, begin), min(end, begin + size)
             if low < high:
-                rows, order = self._group(reader, epoch, place, groups)
+                rows, order = self._group(reader, epoch, place, groups, thread)
                 to = slice(filled, filled + high - low)
                 for column, source in zip(columns, rows, strict=True):
                     np.take(source, order[low - begin : high - begin], axis=0, out=column[to], mode="clip")
@@ -214,16 +223,23 @@ class Feed:
             begin += size
         weight[filled:] = 0
 
-    def _group(self, reader: Reader, epoch: int, place: int, groups: list[list[int]]) -> tuple[Rows, np.ndarray]:
-        """The group that a reader is at; it is kept, as the next window may go on in it. The one after is announced."""
-        key = epoch, place
-        found = self._loaded.get(reader.number)
-        if found is None or found[0] != key:
-            room = self._rooms[reader.number]
-            found = self._loaded[reader.number] = key, *reader.load(epoch, place, groups[place], room)
+    def _group(self, reader: Reader, epoch: int, place: int, groups: list[list[int]], thread: Executor) -> Group:
+        """The group that a reader is at, kept as the next window may go on in it; the one after is read meanwhile."""
+        number, key = reader.number, (epoch, place)
+        held, group = self._held.get(number, (None, None))
+        if group is None or held != key:
+            coming, future = self._coming.pop(number, (None, None))
+            rooms = self._rooms[number]
+            if future is not None and coming == key:
+                group = future.result()
+            else:
+                group = reader.load(epoch, place, groups[place], rooms[0])
+            self._held[number] = key, group
+            rooms.reverse()
             if isinstance(reader.rows, Stream) and place + 1 < len(groups):
-                reader.rows.announce(groups[place + 1])
-        return found[1], found[2]
+                load = thread.submit(reader.load, epoch, place + 1, groups[place + 1], rooms[0])
+                self._coming[number] = (epoch, place + 1), load
+        return group
 
     def _deal(self, tapes: list[tuple[np.ndarray, ...]], window: tuple[np.ndarray, ...]) -> None:
         """The rows of a step, those of the first reader first, to the devices in one run of places each."""

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -106,14 +106,6 @@ class Stream:
                     _fill(place.reshape(-1).view(np.uint8), direct if pages and direct else file, position)
             start += shard.rows
         return Rows(*(column[:start] for column in room))
-
-    def announce(self, shards: list[int]) -> None:
-        """Asks the system, where it can be asked, to read some shards from the disk while other work goes on."""
-        if self.past_cache or not hasattr(os, "posix_fadvise"):
-            return
-        for number in shards:
-            with suppress(OSError), (self.folder / self.shards[number].file).open("rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     @contextmanager
     def _opened(self, shard: Shard) -> Iterator[tuple[BufferedReader, list[Tensor]]]:

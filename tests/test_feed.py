@@ -289,6 +289,15 @@ def test_the_reading_thread_ends_with_its_consumer(how: str) -> None:
         assert readers_of_rows() == []
 
 
+def test_the_next_group_of_a_stream_is_read_in_a_thread_that_ends_too() -> None:
+    with source(60, 6) as stream, window_bytes(100):
+        windows = Feed(stream, 6, 1).windows(0, 20)
+        next(windows)
+        assert len(readers_of_rows()) == 2
+        windows.close()
+        assert readers_of_rows() == []
+
+
 def test_nothing_is_read_before_the_first_window_is_asked_for() -> None:
     Feed(numbered(60), 5, 1).windows(0, 24)
     assert readers_of_rows() == []

@@ -57,8 +57,8 @@ class Signature:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialised array that begins at a multiple of ``ALIGNMENT``."""
+    """An array of zeros that begins at a multiple of ``ALIGNMENT``; like those of ``np.zeros``, they cost nothing yet."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape)

@@ -196,10 +196,7 @@ class Feed:
 
     def _empty(self, count: int, share: int) -> tuple[np.ndarray, ...]:
         shapes = [(column.shape[1:], column.dtype) for column in self._likeness] + [((), np.dtype(np.float32))]
-        made = tuple(aligned((count, self._window, share, *shape), dtype) for shape, dtype in shapes)
-        for column in made:
-            column[:] = 0
-        return made
+        return tuple(aligned((count, self._window, share, *shape), dtype) for shape, dtype in shapes)
 
     def _read(
         self, reader: Reader, epoch: int, start: int, steps: int, into: tuple[np.ndarray, ...], thread: Executor

@@ -57,7 +57,7 @@ class Signature:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array of zeros that begins at a multiple of ``ALIGNMENT``; like those of ``np.zeros``, they cost nothing yet."""
+    """Zeros, beginning at a multiple of ``ALIGNMENT``; as with ``np.zeros`` they cost nothing until they are used."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT

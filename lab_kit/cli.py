@@ -15,3 +15,7 @@ def main() -> None:
             run()
         except stopping.Stopped:
             stopping.end()
+        except Exception:
+            if stopping.came():  # a library made another error of it
+                stopping.end()
+            raise

@@ -93,6 +93,11 @@ def check() -> None:
         raise Stopped
 
 
+def came() -> bool:
+    """Whether a signal has come."""
+    return _state.number is not None
+
+
 @contextmanager
 def held() -> Iterator[None]:
     """Inside, the first signal waits for ``check``."""

@@ -153,7 +153,8 @@ def _train(asked: _Asked, given: dict[str, Any]) -> None:
     card = datasets.card(asked.dataset)
     check_values(replace(TrainConfig(), **given), card.task)
     stopping.check()
-    from lab_kit import devices as machine
+    with stopping.held():  # an exception in the middle of JAX's own start may end in its C
+        from lab_kit import devices as machine
 
     others = None
     if asked.coordinator:

@@ -274,7 +274,8 @@ def parts(rows: Rows | Stream) -> Iterator[Rows]:
         shared = devices.processes() > 1
         return (rows.read([shard], shared=shared) for shard in range(len(rows.shards)))
     size = _part(rows)
-    return (Rows(*(column[start : start + size] for column in rows)) for start in range(0, rows.count, size))
+    starts = range(0, max(1, rows.count), size)  # a table without rows is one part without rows
+    return (Rows(*(column[start : start + size] for column in rows)) for start in starts)
 
 
 def _part(rows: Rows) -> int:
@@ -283,7 +284,7 @@ def _part(rows: Rows) -> int:
 
 
 def pieces(rows: Rows | Stream, count: int, block: int) -> Iterator[tuple[Rows, np.ndarray]]:
-    """Rows to measure, cut into blocks for ``count`` devices: ``parts`` after ``parts``.
+    """Rows to measure, cut into blocks for ``count`` devices: part after part, as of ``parts``.
 
     Several processes take the rows in turn, and all get pieces of the same shapes.
 

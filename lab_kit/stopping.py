@@ -87,15 +87,15 @@ def end(number: int | None = None) -> NoReturn:
     os._exit(128 + (number or _state.number or signal.SIGINT))
 
 
-def check() -> None:
-    """Raises ``Stopped`` when a signal has come, be it that it was held or that a library swallowed it."""
-    if _state.number is not None:
-        raise Stopped
-
-
 def came() -> bool:
     """Whether a signal has come."""
     return _state.number is not None
+
+
+def check() -> None:
+    """Raises ``Stopped`` when a signal has come, be it that it was held or that a library swallowed it."""
+    if came():
+        raise Stopped
 
 
 @contextmanager

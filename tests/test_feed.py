@@ -267,6 +267,10 @@ def test_pieces_hold_all_rows_once(
             assert of_devices * (blocks - 1) * size < at_once, "no more rows at once than were asked for, and padding"
 
 
+def test_a_table_without_rows_is_one_part() -> None:
+    assert [of.count for of in feed.parts(numbered(0))] == [0]
+
+
 # The thread that reads ahead.
 
 

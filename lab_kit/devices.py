@@ -30,6 +30,9 @@ WAIT_SECONDS = 120
 HEARTBEAT_SECONDS = 20
 """After how long without a sign of life a process counts as dead, where no connection tells at once."""
 
+KEPT = 0.25
+"""Which part of what is free of a device's memory the table of a run may take."""
+
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 
@@ -194,6 +197,12 @@ def _of_all_processes(count: int) -> list[jax.Device]:
 def on_host() -> bool:
     """Whether the devices are the processor itself, so that rows on the host are rows in place."""
     return jax.local_devices()[0].platform == "cpu"
+
+
+def can_keep(size: int) -> bool:
+    """Whether the devices have a memory of their own with room for so many bytes beside what a run needs."""
+    statistics = None if on_host() else jax.local_devices()[0].memory_stats()
+    return statistics is not None and size <= KEPT * (statistics["bytes_limit"] - statistics["bytes_in_use"])
 
 
 def processes() -> int:

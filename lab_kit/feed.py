@@ -3,14 +3,19 @@
 A reader's rows of an epoch are a tape: groups of rows in an order that depends on the epoch, each group shuffled. A
 table in memory is one group; a table on disk (``stream``) is many, of which two are in memory at a time. A batch takes
 equally many rows from the tape of each reader, whatever the devices are; so an epoch can be taken up where it was left.
+
+A table that devices with a memory of their own can keep lies there from the beginning: only the places of its rows are
+then on their way, a thirtieth of the bytes, and each device picks its rows by itself.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from lab_kit import devices
@@ -154,10 +159,15 @@ class Feed:
         self.local_batch = own * self._each
         self._share = -(-self.local_batch // count)
         likeness = rows.likeness if isinstance(rows, Stream) else Rows(*(np.asarray(column[:0]) for column in rows))
-        row_bytes = sum(column.itemsize * int(np.prod(column.shape[1:])) for column in likeness) + 4
+        row_bytes = sum(column.itemsize * math.prod(column.shape[1:]) for column in likeness) + 4
         fitting = max(1, WINDOW_BYTES // (row_bytes * count * self._share * multiple)) * multiple
         self._window = min(fitting, self.steps)
-        self._likeness = likeness
+        self._resident: Rows | None = None
+        self._likeness: tuple[Array, ...] = likeness
+        if not isinstance(rows, Stream) and devices.can_keep(row_bytes * rows.count):
+            self._resident = devices.replicate(Rows(*map(np.asarray, rows)), count)
+            self._places = np.arange(rows.count, dtype=np.int32)
+            self._likeness = (self._places[:0],)
         # Of each reader two groups: one that is in use, and the next that is read meanwhile.
         self._rooms = {reader.number: [reader.room(), reader.room()] for reader in self._readers}
         self._held: dict[int, tuple[tuple[int, int], Group]] = {}
@@ -190,8 +200,9 @@ class Feed:
                     self._read(reader, epoch, start, steps, tape, thread)
                 if not direct:
                     self._deal(tapes, window)
-                *rows, weight = devices.shard(window, self._count)
-                yield Window(epoch, start, start + steps, Rows(*rows), weight)
+                *columns, weight = devices.shard(window, self._count)
+                rows = Rows(*columns) if self._resident is None else _pick(self._count)(self._resident, *columns)
+                yield Window(epoch, start, start + steps, rows, weight)
                 first, number = first + steps, number + 1
 
     def _empty(self, count: int, share: int) -> tuple[np.ndarray, ...]:
@@ -212,10 +223,13 @@ class Feed:
             low, high = max(position, begin), min(end, begin + size)
             if low < high:
                 rows, order = self._group(reader, epoch, place, groups, thread)
-                to = slice(filled, filled + high - low)
-                for column, source in zip(columns, rows, strict=True):
-                    np.take(source, order[low - begin : high - begin], axis=0, out=column[to], mode="clip")
-                weight[to] = 1 if self._class_weight is None else self._class_weight[columns[2][to].astype(np.intp)]
+                to, chosen = slice(filled, filled + high - low), order[low - begin : high - begin]
+                for column, source in zip(columns, rows if self._resident is None else (self._places,), strict=True):
+                    np.take(source, chosen, axis=0, out=column[to], mode="clip")
+                if self._class_weight is None:
+                    weight[to] = 1
+                else:
+                    weight[to] = self._class_weight[np.asarray(rows.target)[chosen].astype(np.intp)]
                 filled += high - low
             begin += size
         weight[filled:] = 0
@@ -245,6 +259,17 @@ class Feed:
             for device in range(self._count):
                 of_device = joined[:, device * self._share : (device + 1) * self._share]
                 column[device, :, : of_device.shape[1]] = of_device
+
+
+@functools.lru_cache
+def _pick(count: int) -> Callable[[Rows, Array], Rows]:
+    """``(table, places) -> the rows at these places``, on each device its own."""
+
+    def pick(table: Rows, places: Array) -> Rows:
+        picked: Rows = jax.tree.map(lambda column: column[places], table)
+        return picked
+
+    return devices.parallel(pick, count, in_axes=(None, 0), out_axes=0)
 
 
 def _ahead(windows: Iterator[Window]) -> Iterator[Window]:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from lab_kit import feed
+from lab_kit import devices, feed
 from lab_kit.arrays import Rows, Task
 from lab_kit.feed import Feed, Window
 from lab_kit.schema import LabError
@@ -42,6 +42,14 @@ def source(count: int, rows_per_shard: int | None = None) -> Iterator[Rows | Str
         return
     with tempfile.TemporaryDirectory() as folder:
         yield write_stream([numbered(count)], Path(folder) / "rows", rows_per_shard)
+
+
+@contextmanager
+def kept_on_devices(kept: bool) -> Iterator[None]:
+    """A table in memory lies on the devices from the beginning, as on a GPU, or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "can_keep", lambda size: kept)
+        yield
 
 
 @contextmanager
@@ -90,6 +98,7 @@ feeds = st.fixed_dictionaries(
         "window": st.sampled_from([1, 100, 400, 2000, 10**8]),
         "multiple": st.integers(1, 3),
         "seed": st.integers(0, 3),
+        "kept": st.booleans(),
     }
 )
 
@@ -98,6 +107,7 @@ def made(stack: ExitStack, of: dict[str, Any], **changed: Any) -> Feed:
     of = of | changed
     readers = min(of["readers"], of["count"])
     stack.enter_context(window_bytes(of["window"]))
+    stack.enter_context(kept_on_devices(of["kept"]))
     table = stack.enter_context(source(of["count"], of["rows_per_shard"]))
     return Feed(table, of["each"] * readers, of["devices"], readers, of["seed"], multiple=of["multiple"])
 
@@ -120,17 +130,17 @@ def test_each_row_is_seen_once_an_epoch(of: dict[str, Any]) -> None:
         assert fed.count == fed.rows_until(fed.steps) == of["count"]
 
 
-@given(of=feeds, devices=st.integers(1, 4), multiple=st.integers(1, 3))
+@given(of=feeds, count=st.integers(1, 4), multiple=st.integers(1, 3), kept=st.booleans())
 @settings(max_examples=40)
-def test_the_rows_of_a_step_depend_neither_on_devices_nor_on_windows(
-    of: dict[str, Any], devices: int, multiple: int
+def test_the_rows_of_a_step_depend_neither_on_devices_nor_on_windows_nor_on_where_the_table_lies(
+    of: dict[str, Any], count: int, multiple: int, kept: bool
 ) -> None:
     """Of a stream the groups that are shuffled depend on WINDOW_BYTES, so there only the number of steps changes."""
     window = of["window"] if of["rows_per_shard"] else 10**8
     with ExitStack() as stack, ExitStack() as other:
         fed = made(stack, of)
         expected = steps(fed, 0, 2 * fed.steps)
-        again = made(other, of, devices=devices, multiple=multiple, window=window)
+        again = made(other, of, devices=count, multiple=multiple, window=window, kept=kept)
         assert again.steps == fed.steps
         assert steps(again, 0, 2 * fed.steps) == expected
 
@@ -206,13 +216,15 @@ def test_a_window_shorter_than_the_others_hides_what_was_in_its_memory() -> None
 # The weight of a row.
 
 
-@pytest.mark.parametrize("devices", [1, 3])
-def test_a_row_weighs_what_its_class_weighs(devices: int) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_row_weighs_what_its_class_weighs(count: int, kept: bool) -> None:
     table, of_class = rows("multiclass", 50), np.array([0.5, 1.5, 4], np.float32)
-    for window in Feed(table, 8, devices, class_weight=of_class).windows(0, 7):
-        for of_step, weight in places(window):
-            real = weight > 0
-            np.testing.assert_array_equal(weight[real], of_class[np.asarray(of_step.target)[real]])
+    with kept_on_devices(kept):
+        for window in Feed(table, 8, count, class_weight=of_class).windows(0, 7):
+            for of_step, weight in places(window):
+                real = weight > 0
+                np.testing.assert_array_equal(weight[real], of_class[np.asarray(of_step.target)[real]])
 
 
 @pytest.mark.parametrize("rows_per_shard", [None, 9, 1000])
@@ -240,26 +252,26 @@ def test_a_class_without_rows_has_no_weight() -> None:
 
 @given(
     count=st.integers(1, 60),
-    devices=st.integers(1, 4),
+    of_devices=st.integers(1, 4),
     block=st.integers(1, 9),
     rows_per_shard=st.one_of(st.none(), st.integers(1, 20)),
     at_once=st.integers(1, 70),
 )
 @settings(max_examples=60)
 def test_pieces_hold_all_rows_once(
-    count: int, devices: int, block: int, rows_per_shard: int | None, at_once: int
+    count: int, of_devices: int, block: int, rows_per_shard: int | None, at_once: int
 ) -> None:
     with source(count, rows_per_shard) as table, pytest.MonkeyPatch.context() as patch:
         patch.setattr(feed, "ROWS_AT_ONCE", at_once)
         seen, shapes = [], set()
-        for cut, weight in feed.pieces(table, devices, block):
+        for cut, weight in feed.pieces(table, of_devices, block):
             shapes.add(weight.shape)
             assert cut.numeric.shape[:3] == cut.categorical.shape[:3] == cut.target.shape == weight.shape
             seen += cut.numeric[weight > 0][:, 0].astype(int).tolist()
             assert set(weight.ravel()) <= {0, 1}
         assert seen == list(range(1, count + 1)), "in their order"
-        ((of_devices, blocks, size),) = shapes  # one shape, hence one program
-        assert of_devices == devices
+        ((found, blocks, size),) = shapes  # one shape, hence one program
+        assert found == of_devices
         assert size <= block
         pieces = -(-count // (at_once if rows_per_shard is None else rows_per_shard))
         assert len(seen) <= of_devices * blocks * size * pieces

@@ -8,6 +8,8 @@ from benchmarks.contenders import HIDDEN, LEARNING_RATE
 from benchmarks.contenders.data import COLUMNS, Data, auc
 from benchmarks.contenders.watch import Watch
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 def eager(data: Data, batch: int) -> Callable[[Watch, int], None]:
     model = _model()
@@ -22,31 +24,32 @@ def compiled(data: Data, batch: int) -> Callable[[Watch, int], None]:
 
 def _model() -> torch.nn.Module:
     torch.manual_seed(0)
-    return torch.nn.Sequential(
+    model = torch.nn.Sequential(
         torch.nn.Linear(COLUMNS, HIDDEN[0]),
         torch.nn.ReLU(),
         torch.nn.Linear(HIDDEN[0], HIDDEN[1]),
         torch.nn.ReLU(),
         torch.nn.Linear(HIDDEN[1], 1),
     )
+    return model.to(DEVICE)
 
 
 def _loop(
     data: Data, batch: int, plain: torch.nn.Module, model: Callable, optimizer: torch.optim.Optimizer
 ) -> Callable[[Watch, int], None]:
-    x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
+    x, y = torch.from_numpy(data.x).to(DEVICE), torch.from_numpy(data.y).to(DEVICE)
     loss_of = torch.nn.BCEWithLogitsLoss()
 
     def score() -> float:
         with torch.no_grad():
-            outputs = plain(torch.from_numpy(data.validation_x))
-        return auc(data.validation_y, outputs[:, 0].numpy())
+            outputs = plain(torch.from_numpy(data.validation_x).to(DEVICE))
+        return auc(data.validation_y, outputs[:, 0].cpu().numpy())
 
     def run(watch: Watch, limit: int) -> None:
         rows, stop = min(limit, len(y)), False
         while not stop:
-            total = torch.zeros(())
-            for picked in torch.randperm(rows).split(batch):
+            total = torch.zeros((), device=DEVICE)
+            for picked in torch.randperm(rows, device=DEVICE).split(batch):
                 optimizer.zero_grad()
                 loss = loss_of(model(x[picked])[:, 0], y[picked])
                 loss.backward()

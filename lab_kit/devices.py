@@ -6,6 +6,7 @@ weight of zero, so that no result depends on it. ``jax.pmap`` is in maintenance 
 ``jax.shard_map`` touches this module alone.
 """
 
+import importlib.util
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ HEARTBEAT_SECONDS = 20
 
 KEPT = 0.25
 """Which part of what is free of a device's memory the table of a run may take."""
+
+DETERMINISTIC = "xla_gpu_deterministic_ops"
+"""A flag of XLA, read when JAX starts."""
 
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
@@ -60,9 +64,20 @@ def start(
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     if not _started():
         jax.config.update("jax_num_cpu_devices", cpu_devices or os.cpu_count() or 1)
+        _repeatable()
         if others is not None:
             _join(others)
     return jax.local_devices()
+
+
+def _repeatable() -> None:
+    """Has a GPU arrive at the same bits each time, as a run that goes on must.
+
+    Left alone, XLA times several kernels for each product, which takes seconds, and may choose others the next time.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if importlib.util.find_spec("jax_plugins") and DETERMINISTIC not in flags:  # JAX for a GPU is installed
+        os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lab_kit import devices
 from lab_kit.arrays import Array, Signature
 from lab_kit.dropout import Masks
 from lab_kit.knobs import NORMALIZATIONS as NORMALIZATIONS
@@ -27,6 +28,8 @@ EPSILON = 1e-5
 """Added to a variance before its root is taken."""
 PRECISION = jax.lax.Precision.HIGHEST
 """Of matrix products: all of float32. A GPU would otherwise round what it multiplies to 10 bits (TF32)."""
+MOST_ONE_HOT = 1024
+"""Categories of a column up to which a GPU multiplies by one-hot rows."""
 
 ACTIVATIONS: dict[Activation, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": jax.nn.sigmoid,
@@ -38,6 +41,30 @@ ACTIVATIONS: dict[Activation, Callable[[jax.Array], jax.Array]] = {
 def embedding_width(cardinality: int) -> int:
     """How many numbers describe a category: the square root of the number of categories, from 1 to 16."""
     return max(1, min(16, round(cardinality**0.5)))
+
+
+@jax.custom_vjp
+def looked_up(table: jax.Array, codes: jax.Array) -> jax.Array:
+    """The rows of an embedding, float32 ``[n, width]``; NaN where a code is beyond its table.
+
+    The gradient is a sum over the rows of each code. A GPU adds them up in any order, and so arrives elsewhere each
+    time, or sorts them first; there a matrix product with the codes as one-hot rows takes its place.
+    """
+    return jnp.take(table, codes, axis=0)
+
+
+def _looked_up(table: jax.Array, codes: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return looked_up(table, codes), (table, codes)
+
+
+def _gradient_of_lookup(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, None]:
+    table, codes = kept
+    if devices.on_host() or table.shape[0] > MOST_ONE_HOT:
+        return jnp.zeros_like(table).at[codes].add(gradient), None
+    return jnp.matmul(jax.nn.one_hot(codes, table.shape[0]).T, gradient, precision=PRECISION), None
+
+
+looked_up.defvjp(_looked_up, _gradient_of_lookup)
 
 
 class BatchNorm(nnx.Module):
@@ -107,7 +134,10 @@ class MLP(nnx.Module):
         self, numeric: Array, categorical: Array, masks: Masks | None = None, batch: "Batch | None" = None
     ) -> jax.Array:
         """Outputs before any sigmoid or softmax, float32 ``[n, outputs]``."""
-        embedded = [embed(jnp.asarray(categorical[:, column])) for column, embed in enumerate(self.embeddings)]
+        embedded = [
+            looked_up(embed.embedding[...], jnp.asarray(categorical[:, column]))
+            for column, embed in enumerate(self.embeddings)
+        ]
         x = jnp.concatenate([numeric, *embedded], axis=1)
         for layer, dense in enumerate(self.layers[:-1]):
             x = dense(x)

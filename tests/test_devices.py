@@ -1,5 +1,7 @@
 """Devices: starting them, dealing rows out to them, and adding up over them."""
 
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +109,41 @@ def test_a_fresh_process_gets_its_devices_and_its_cache(tmp_path: Path) -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert done.stdout.split() == ["3", str(tmp_path)]
+
+
+# A GPU.
+
+
+@pytest.mark.parametrize(("given", "after"), [
+    (None, "--xla_gpu_deterministic_ops=true"),
+    ("--xla_dump_to=there", "--xla_dump_to=there --xla_gpu_deterministic_ops=true"),
+    ("--xla_gpu_deterministic_ops=false", "--xla_gpu_deterministic_ops=false"),
+])  # fmt: skip
+def test_a_gpu_arrives_at_the_same_bits_each_time_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, after: str
+) -> None:
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    if given:
+        monkeypatch.setenv("XLA_FLAGS", given)
+    monkeypatch.setattr(devices, "_started", lambda: False)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    before = os.environ.get("XLA_FLAGS")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    devices.start()
+    assert os.environ.get("XLA_FLAGS") == before, "JAX for the CPU alone is not told of GPUs"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "there")
+    devices.start()
+    assert os.environ["XLA_FLAGS"] == after
+
+
+def test_a_device_with_a_memory_of_its_own_keeps_a_table_that_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Card:
+        platform = "gpu"
+
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 1000, "bytes_in_use": 200}
+
+    assert not devices.can_keep(1), "on a CPU the rows are in place"
+    monkeypatch.setattr(jax, "local_devices", lambda: [Card()])
+    assert devices.can_keep(200)
+    assert not devices.can_keep(201)

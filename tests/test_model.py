@@ -25,6 +25,7 @@ from lab_kit.model import (
     Network,
     Normalization,
     embedding_width,
+    looked_up,
 )
 
 Named = dict[str, np.ndarray]
@@ -424,3 +425,29 @@ def test_apply_drops_each_hidden_layer_with_its_own_mask_and_nothing_else() -> N
     expected = x @ named["layers.2.kernel"] + named["layers.2.bias"]
     found = jax.jit(lambda weights: network.apply(weights, table.numeric, table.categorical, of.masks((8, 8))))(weights)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
+@given(data=st.data(), categories=st.integers(1, 9), width=st.integers(1, 4), count=st.integers(1, 12))
+@settings(max_examples=20)
+def test_the_gradient_of_an_embedding_is_the_sum_over_the_rows_of_each_code(
+    data: st.DataObject, categories: int, width: int, count: int
+) -> None:
+    """On a CPU by adding up, on a GPU as a product with one-hot rows."""
+    codes = np.array(data.draw(st.lists(st.integers(0, categories - 1), min_size=count, max_size=count)), np.int32)
+    random = np.random.default_rng(count)
+    table, given_gradient = random.normal(size=(categories, width)), random.normal(size=(count, width))
+    expected = np.zeros((categories, width))
+    np.add.at(expected, codes, given_gradient)
+    for on_host in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(devices, "on_host", lambda on_host=on_host: on_host)
+            found, back = jax.vjp(lambda table: looked_up(table, codes), jnp.asarray(table, jnp.float32))
+            np.testing.assert_array_equal(found, table.astype(np.float32)[codes])
+            np.testing.assert_allclose(
+                back(jnp.asarray(given_gradient, jnp.float32))[0], expected, rtol=1e-5, atol=1e-6
+            )
+
+
+def test_a_code_beyond_its_table_is_not_a_number() -> None:
+    found = looked_up(jnp.ones((3, 2)), jnp.array([0, 2, 3]))
+    assert np.isfinite(found).all(axis=1).tolist() == [True, True, False]

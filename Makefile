@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "$(VENV) is ready."
 
 lab: setup  ## open JupyterLab at the notebooks
 	$(BIN)/lab-kit lab

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lab_kit import stopping
 from lab_kit.schema import LabError
 from lab_kit.screen import bar, screen, status
 from lab_kit.train_command import train
@@ -91,8 +92,9 @@ def report(
     ] = None,
 ) -> None:
     """Execute all notebooks and write one HTML file that opens anywhere, without a network."""
-    from lab_kit import datasets, workspace
-    from lab_kit.report import build_report
+    with stopping.held():  # an exception in the middle of JAX's own start may end in its C
+        from lab_kit import datasets, workspace
+        from lab_kit.report import build_report
 
     card = datasets.card(dataset)
     notebooks = sorted((REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
@@ -119,7 +121,8 @@ def predict(
     ],
 ) -> None:
     """Predict new rows with a saved model."""
-    from lab_kit.bundle import check_output, load, read_rows, write_rows
+    with stopping.held():  # as above
+        from lab_kit.bundle import check_output, load, read_rows, write_rows
 
     check_output(output)
     with status("Predicting ..."):

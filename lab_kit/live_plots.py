@@ -60,6 +60,9 @@ def live_curves(metric: str, dark: bool = False, height: int = 520) -> go.Figure
     figure.update_yaxes(title_text="Loss", row=1, secondary_y=False)
     figure.update_yaxes(title_text=TITLES.get(metric, metric), row=2, secondary_y=False)
     figure.update_yaxes(title_text="Gradient norm", row=3, secondary_y=False)
+    figure.update_xaxes(rangemode="nonnegative")
+    for row in (1, 3):
+        figure.update_yaxes(rangemode="nonnegative", row=row, secondary_y=False)
     figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True, secondary_y=True)
     figure.update_yaxes(title_font_size=13).update_xaxes(title_font_size=13, domain=[0, 1])
     figure.update_xaxes(title_text="Epoch", row=3)

@@ -19,7 +19,7 @@ from lab_kit.schema import LabError
 from lab_kit.store import read_json, write_json
 
 INDEX, LABELS, DELETED = "index.json", "labels.json", ".deleted"
-VERSION = 1
+VERSION = 2
 MEASURES = ("loss", "auc", "accuracy", "rmse", "r2")
 
 
@@ -35,7 +35,8 @@ class Summary:
       epochs: how far it got.
       seconds: that it took.
       metrics: of the validation rows at its best epoch, by name.
-      config: what it was run with.
+      config: what it was begun with.
+      steered: the last value of each setting that was changed while it ran.
       fingerprint: of the rows it learnt from.
     """
 
@@ -47,6 +48,7 @@ class Summary:
     seconds: float
     metrics: dict[str, float]
     config: dict[str, Any]
+    steered: dict[str, float]
     fingerprint: str
 
     @property
@@ -146,7 +148,7 @@ class RunStore:
         """
         path = self._place(run) / "history.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+            return _lines(path)
         except (OSError, ValueError):
             raise LabError(f"The history {path} cannot be read: delete the run.") from None
 
@@ -192,20 +194,27 @@ def _about(path: Path) -> dict[str, Any] | None:
         about = read_json(path / "config.json")
         ended = (path / "outcome.json").is_file()
         outcome = read_json(path / "outcome.json")["outcome"] if ended else "cut off"
-        lines = (path / "history.jsonl").read_text("utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        rows = _lines(path / "history.jsonl")
         best = next((row for row in reversed(rows) if row["best"]), rows[-1] if rows else {})
         metrics = {name: best.get(f"validation_{name}") for name in MEASURES}
+        steering = path / "steering.jsonl"
+        changes = _lines(steering) if steering.is_file() else []
         return {
             "outcome": outcome,
             "epochs": rows[-1]["epoch"] if rows else 0.0,
             "seconds": rows[-1]["seconds"] if rows else 0.0,
             "metrics": {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)},
             "config": about["config"],
+            "steered": {change["name"]: change["value"] for change in changes if change["value"] is not None},
             "fingerprint": about["fingerprint"],
         }
     except (LabError, OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file; a run that was cut off may end in half a line."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
 
 
 def differing(configs: Iterable[dict[str, Any]]) -> list[str]:
@@ -216,11 +225,15 @@ def differing(configs: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def frame(summaries: Iterable[Summary]) -> pl.DataFrame:
-    """One row a run, one column a setting and a metric; a hidden-layer list becomes a text such as ``128-64``."""
+    """One row a run, one column a setting and a metric; a hidden-layer list becomes a text such as ``128-64``.
+
+    What was steered is a text too, such as ``learning_rate=0.003``; the setting itself is what the run began with.
+    """
     rows = []
     for run in summaries:
-        flat = {name: value for name, value in asdict(run).items() if name not in ("metrics", "config")}
+        flat = {name: value for name, value in asdict(run).items() if name not in ("metrics", "config", "steered")}
         config = {**run.config, "hidden": "-".join(map(str, run.config.get("hidden", ())))}
+        flat["steered"] = " ".join(f"{name}={value:g}" for name, value in run.steered.items())
         rows.append(flat | {f"validation_{name}": value for name, value in run.metrics.items()} | config)
     return pl.DataFrame(rows, infer_schema_length=None)
 

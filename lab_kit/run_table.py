@@ -19,8 +19,10 @@ from lab_kit.schema import LabError
 from lab_kit.track import Track
 from lab_kit.training_plots import TITLES
 
-MOST_SETTINGS = 5
+MOST_SETTINGS = 4
 """Columns of settings, at most; a reader compares what differs, and the table keeps to the width of its page."""
+LABELS = {"epochs": "epochs set"}
+"""Of settings whose names another column has as well."""
 
 
 class Table(anywidget.AnyWidget):
@@ -122,7 +124,7 @@ class RunTable:
             return f"Written: {export(self._found, self._exports / f'runs.{value}')}"
         elif do == "use" and self._use is not None:
             self._use(self._config(run))
-            return f"The panel shows the settings of {run}."
+            return f"The panel shows the settings that {run} was begun with."
         return ""
 
     def _config(self, name: str) -> TrainConfig:
@@ -138,15 +140,18 @@ class RunTable:
         """Columns and marks for what differs, and the curves of the selected runs."""
         with self._lock:
             chosen = [run for run in self._found if run.name in self.table.selected]
-            compared = chosen if len(chosen) > 1 else self._found
-            settings = differing(run.config for run in compared)[:MOST_SETTINGS]
+            marked = differing(map(_with_steering, chosen))
+            settings = _telling(marked, self._found)
             common = (
-                ("created", "Begun", False), ("outcome", "Ended", False), ("epochs", "Epochs", True),
+                ("created", "Begun", False), ("outcome", "Ended", False), ("epochs", "Epochs done", True),
                 ("seconds", "Seconds", True), ("loss", "Val. loss", True), (self._metric, TITLES[self._metric], True),
             )  # fmt: skip
             columns = [{"key": key, "label": label, "number": number} for key, label, number in common]
-            columns += [{"key": f"config.{key}", "label": key.replace("_", " "), "number": False} for key in settings]
-            marks = [f"config.{key}" for key in settings] if len(chosen) > 1 else []
+            columns += [
+                {"key": f"config.{key}", "label": LABELS.get(key, key.replace("_", " ")), "number": False}
+                for key in settings
+            ]
+            marks = [f"config.{key}" for key in marked]
             with self.table.hold_sync():
                 self.table.columns = columns
                 self.table.rows = [self._row(run, settings, marks if run in chosen else []) for run in self._found]
@@ -154,7 +159,7 @@ class RunTable:
 
     def _row(self, run: Summary, settings: list[str], marks: list[str]) -> dict[str, Any]:
         shown = {key: run.metrics.get(key) for key in ("loss", self._metric)}
-        config = {f"config.{key}": _text(run.config.get(key)) for key in settings}
+        config = {f"config.{key}": _setting(run, key) for key in settings}
         return {
             "name": run.name, "title": run.title, "pinned": run.pinned, "differs": marks, "created": run.created,
             "outcome": run.outcome.split(":")[0], "epochs": round(run.epochs, 2), "seconds": round(run.seconds, 2),
@@ -202,6 +207,24 @@ class RunTable:
             self._chart.layout.template = fresh.layout.template
             for trace, look in zip(self._chart.data, fresh.data, strict=True):
                 trace.line.color = look.line.color
+
+
+def _with_steering(run: Summary) -> dict[str, Any]:
+    """Its settings, each with the value it was steered to."""
+    return {name: (value, run.steered.get(name)) for name, value in run.config.items()}
+
+
+def _telling(marked: list[str], found: list[Summary]) -> list[str]:
+    """The settings to show: the marked ones, then those that were steered or differ at all; as they are ordered."""
+    steered = [name for run in found for name in run.steered]
+    first = [*dict.fromkeys([*marked, *steered, *differing(map(_with_steering, found))])][:MOST_SETTINGS]
+    order = [name for run in found for name in run.config]
+    return sorted((name for name in first if name in order), key=order.index)
+
+
+def _setting(run: Summary, name: str) -> str:
+    text = _text(run.config.get(name))
+    return f"{text} → {_text(run.steered[name])}" if name in run.steered else text
 
 
 def _text(value: Any) -> str:

@@ -100,13 +100,14 @@ def check() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Inside, the first signal waits for ``check``."""
+    """Inside, the first signal waits for ``check``, or for the end."""
     check()
     _state.held = True
     try:
         yield
     finally:
         _state.held = False
+    check()
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

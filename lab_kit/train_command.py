@@ -25,7 +25,7 @@ def _knob(name: str, words: str, panel: str) -> Any:
     """The option of a field of ``TrainConfig``; its help ends with what holds where it is not given."""
     small, large = (getattr(suggest(rows), name) for rows in (1_000, 1_000_000))
     default = "chosen from the table's size" if small != large else "the first of its task" if small is None else small
-    return typer.Option(help=words, rich_help_panel=panel, show_default=str(default))
+    return typer.Option(help=f"{words} \\[default: {default}]", rich_help_panel=panel, show_default=False)
 
 
 def _names(names: Iterable[str]) -> str:
@@ -138,12 +138,12 @@ class _Asked:
     processes: int | None
     process_id: int | None
 
-    def again(self) -> str:
-        """The command that goes on with the run."""
+    def again(self, run: str) -> str:
+        """The command that goes on with a run."""
         options = {"coordinator": self.coordinator, "processes": self.processes, "process_id": self.process_id}
         words = [word for name, value in options.items() if value is not None for word in (_option(name), str(value))]
         stream = ["--stream"] if self.stream else []
-        return pasteable("train", "--dataset", self.dataset, *stream, *words, "--resume", self.resume or "latest")
+        return pasteable("train", "--dataset", self.dataset, *stream, *words, "--resume", run)
 
 
 def _train(asked: _Asked, given: dict[str, Any]) -> None:
@@ -152,7 +152,6 @@ def _train(asked: _Asked, given: dict[str, Any]) -> None:
 
     card = datasets.card(asked.dataset)
     check_values(replace(TrainConfig(), **given), card.task)
-    stopping.check()
     with stopping.held():  # an exception in the middle of JAX's own start may end in its C
         from lab_kit import devices as machine
 
@@ -180,8 +179,9 @@ def _train(asked: _Asked, given: dict[str, Any]) -> None:
         def watch(record: "Record") -> None:
             nonlocal outcome, kept
             if not kept:
-                run = f"run {folder or _named(place, 'latest')}" if machine.process() == 0 else "first process's run"
-                stopping.say(f"Stopped. The {run} is kept up to its last checkpoint; go on with: {asked.again()}")
+                first = folder or _named(place, "latest") if machine.process() == 0 else None
+                run, name = (f"run {first}", first.name) if first else ("first process's run", asked.resume or "latest")
+                stopping.say(f"Stopped. The {run} is kept up to its last checkpoint; go on with: {asked.again(name)}")
                 kept = True
             if record.outcome is None:
                 stopping.check()
@@ -199,7 +199,6 @@ def _train(asked: _Asked, given: dict[str, Any]) -> None:
             screen.print(f"Process {machine.process()} took part; the first process has kept the run.")
         else:
             _finish(data, folder, outcome)
-    stopping.check()
 
 
 def _finish(data: "Prepared", folder: Path, outcome: str) -> None:

@@ -75,7 +75,7 @@ def test_the_help_of_train_shows_each_choice_and_default_and_imports_no_jax() ->
     ):
         assert [name for name in table if name not in lines[option]] == []
     assert "chosen from the table's size" in lines["batch-size"]
-    assert "(0.001)" in lines["learning-rate"]
+    assert "[default: 0.001]" in lines["learning-rate"]
     assert "0 to train all epochs" in lines["patience"]
 
 

@@ -17,6 +17,7 @@ from lab_kit.config import TrainConfig
 from lab_kit.run_store import RunStore
 from lab_kit.run_table import RunTable
 from lab_kit.schema import LabError
+from lab_kit.steering import Change, Steering
 from lab_kit.train import fit
 
 CONFIG = TrainConfig((4,), batch_size=16, epochs=2)
@@ -187,8 +188,7 @@ def test_selected_runs_are_drawn_over_one_another_and_their_differences_marked(s
     shown = RunTable(store.folder, "auc")
     shown.table.selected = [first, second]
     labels = [column["label"] for column in shown.table.columns]
-    assert labels[-1] == "learning rate"
-    assert "seed" not in labels  # the selected ones share it
+    assert labels[-2:] == ["seed", "learning rate"], "what differs among others stays in its place, unmarked"
     assert [row["differs"] for row in shown.table.rows] == [[], ["config.learning_rate"], ["config.learning_rate"]]
     drawn = [trace for trace in shown._chart.data if trace.visible]
     assert len(drawn) == 4
@@ -196,6 +196,33 @@ def test_selected_runs_are_drawn_over_one_another_and_their_differences_marked(s
     np.testing.assert_array_equal(drawn[0].y, expected)
     shown.table.selected = []
     assert not any(trace.visible for trace in shown._chart.data)
+
+
+def test_what_was_steered_stands_beside_what_the_run_began_with(store: RunStore) -> None:
+    steering = Steering([Change(3, "learning_rate", 0.5), Change(5, "pause", None), Change(7, "learning_rate", 0.25)])
+    given = part(TABLE, slice(80)), part(TABLE, slice(80, None)), signature("binary"), CONFIG
+    name = "2026-11-24-040900"
+    for _ in runs.keep(fit(*given, steering=steering), store.folder / name, CONFIG, "rows", steering):
+        pass
+    (summary,) = store.summaries()
+    assert summary.steered == {"learning_rate": 0.25}
+    assert summary.config["learning_rate"] == CONFIG.learning_rate
+    assert run_store.frame([summary])["steered"].to_list() == ["learning_rate=0.25"]
+    shown = RunTable(store.folder, "auc")
+    assert shown.table.columns[-1]["label"] == "learning rate"
+    assert shown.table.rows[0]["config.learning_rate"] == "0.001 → 0.25"
+    made(store.folder, "2026-11-24-041000")  # the same, left alone
+    shown.refresh()
+    shown.table.selected = [row["name"] for row in shown.table.rows]
+    assert [row["differs"] for row in shown.table.rows] == [["config.learning_rate"]] * 2
+
+
+def test_no_two_columns_have_the_same_name(store: RunStore) -> None:
+    made(store.folder, "2026-11-24-040900")
+    made(store.folder, "2026-11-24-041000", replace(CONFIG, epochs=3))
+    labels = [column["label"].lower() for column in RunTable(store.folder, "auc").table.columns]
+    assert "epochs set" in labels
+    assert len(set(labels)) == len(labels)
 
 
 def test_a_runs_settings_go_back_to_where_they_are_used(store: RunStore) -> None:

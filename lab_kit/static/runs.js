@@ -43,7 +43,7 @@ export default {
     const line = (row, columns) => {
       const shown = row.title || row.created;
       const cells = columns.map((column) => make("td", { class: [column.number ? "number" : "", row.differs.includes(column.key) ? "differs" : ""].join(" ").trim() || null },
-        column.number ? number(row[column.key]) : String(row[column.key] ?? "–")));
+        column.number ? number(row[column.key]) : column.key === "created" ? make("time", { title: row.created }, row.created.slice(5, 16)) : String(row[column.key] ?? "–")));
       const title = make("input", { type: "text", value: row.title, placeholder: "name it", "aria-label": `Name of run ${row.created}`, onchange: (event) => ask("name", row.name, event.target.value) });
       const tick = make("input", { type: "checkbox", "aria-label": `Compare ${shown}`, onchange: (event) => select(row.name, event.target.checked) });
       tick.checked = model.get("selected").includes(row.name);

@@ -144,7 +144,7 @@ class RunTable:
             settings = _telling(marked, self._found)
             common = (
                 ("created", "Begun", False), ("outcome", "Ended", False), ("epochs", "Epochs done", True),
-                ("seconds", "Seconds", True), ("loss", "Val. loss", True), (self._metric, TITLES[self._metric], True),
+                ("seconds", "Sec.", True), ("loss", "Val. loss", True), (self._metric, TITLES[self._metric], True),
             )  # fmt: skip
             columns = [{"key": key, "label": label, "number": number} for key, label, number in common]
             columns += [

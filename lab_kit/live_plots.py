@@ -61,6 +61,8 @@ def live_curves(metric: str, dark: bool = False, height: int = 520) -> go.Figure
     figure.update_yaxes(title_text=TITLES.get(metric, metric), row=2, secondary_y=False)
     figure.update_yaxes(title_text="Gradient norm", row=3, secondary_y=False)
     figure.update_xaxes(rangemode="nonnegative")
+    if metric in ("auc", "accuracy"):
+        figure.update_yaxes(minallowed=0, maxallowed=1.02, row=2, secondary_y=False)
     for row in (1, 3):
         figure.update_yaxes(rangemode="nonnegative", row=row, secondary_y=False)
     figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True, secondary_y=True)

@@ -1,6 +1,8 @@
 """The command ``lab-kit train``: every knob as an option, in one process or several, from the start or resumed."""
 
+import math
 import shlex
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +14,14 @@ from rich.table import Table
 from lab_kit import knobs, stopping
 from lab_kit.config import TrainConfig, check_values, suggest
 from lab_kit.schema import LabError
-from lab_kit.screen import bar, pasteable, screen, status
+from lab_kit.screen import bar, is_watched, pasteable, screen, status
 
 if TYPE_CHECKING:  # the command imports what takes time when it needs it, so that --help and a refusal come at once
     from lab_kit.train import Record
     from lab_kit.workspace import Prepared
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Where nobody watches and there is no bar, as in a file: how often a line says how far the run is."""
 
 NETWORK, OPTIMIZER, RUN, PROCESSES = "Network", "Optimizer", "Run", "Several processes"
 
@@ -172,12 +177,12 @@ def _train(asked: _Asked, given: dict[str, Any]) -> None:
             lambda: workspace.prepared(card, say=lambda line: screen.print(line, style="dim"), stream=asked.stream)
         )
     config = replace(suggest(data.train.count), readers=machine.processes(), **given)
-    outcome, kept = "", False
+    outcome, kept, said = "", False, time.monotonic()
     with stopping.held(), bar() as progress:
         task = progress.add_task("training", total=None if folder else float(config.epochs))
 
         def watch(record: "Record") -> None:
-            nonlocal outcome, kept
+            nonlocal outcome, kept, said
             if not kept:
                 first = folder or _named(place, "latest") if machine.process() == 0 else None
                 run, name = (f"run {first}", first.name) if first else ("first process's run", asked.resume or "latest")
@@ -188,6 +193,9 @@ def _train(asked: _Asked, given: dict[str, Any]) -> None:
             loss = (record.validation or {}).get("loss")
             words = None if loss is None else f"validation loss {loss:.4f}"
             progress.update(task, completed=record.epoch, description=words)
+            if not is_watched() and time.monotonic() - said > SECONDS_BETWEEN_LINES:
+                screen.print(f"epoch {record.epoch:.1f}, training loss {record.train.get('loss', math.nan):.4g}")
+                said = time.monotonic()
             outcome = record.outcome or outcome
 
         if folder:
@@ -214,7 +222,15 @@ def _finish(data: "Prepared", folder: Path, outcome: str) -> None:
     table = Table("epoch", *(name for name in best if name.startswith("validation_")), title=f"Best epoch ({outcome})")
     table.add_row(f"{best['epoch']:.0f}", *(f"{best[name]:.4f}" for name in best if name.startswith("validation_")))
     screen.print(table)
-    screen.print(f"The run is {folder}\nThe bundle is {workspace.bundled(data, run)}", soft_wrap=True, markup=False)
+    if data.encoder.signature.task == "regression":
+        encoder = data.encoder
+        unit = (
+            f"Loss and rmse count standard deviations of {encoder.target}: 1 is {encoder.target_std:.4g} of its units."
+        )
+        screen.print(unit, soft_wrap=True, markup=False)
+    bundle = workspace.bundled(data, run)
+    again = pasteable("predict", str(bundle), "NEW_ROWS.csv", "--output", "predictions.csv")
+    screen.print(f"The run is {folder}\nThe bundle is {bundle}\nPredict with: {again}", soft_wrap=True, markup=False)
 
 
 def _named(folder: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from test_bundle import MODEL, NEW
 
-from lab_kit import bundle, cli, datasets, screen, workspace
+from lab_kit import bundle, cli, datasets, screen, train_command, workspace
 from lab_kit.config import TrainConfig
 from lab_kit.knobs import CLASS_WEIGHTS
 from lab_kit.metrics import LOSSES
@@ -117,7 +117,7 @@ def test_a_command_in_a_hint_is_one_that_can_be_pasted(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_patience_is_named_where_it_ended_a_run_and_0_turns_it_off(run: Run) -> None:
+def test_patience_is_named_where_it_ended_a_run_and_0_turns_it_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     jax.local_devices()  # as many as all tests have: the command would start JAX with one for each core
     short = ["train", "--dataset", "diabetes", "--hidden", "8", "--learning-rate", "0.3", "--epochs", "25"]
     status, out, _ = run(*short, "--patience", "1")
@@ -127,6 +127,12 @@ def test_patience_is_named_where_it_ended_a_run_and_0_turns_it_off(run: Run) -> 
     )
     status, out, _ = run(*short, "--patience", "0")
     assert (status, "Best epoch (finished)" in out) == (0, True)
+    assert "epoch 2.0, training loss" not in out, "too short a run for a line on the way"
+    monkeypatch.setattr(train_command, "SECONDS_BETWEEN_LINES", -1)
+    status, out, _ = run(*short, "--patience", "0")
+    assert "epoch 2.0, training loss" in out, "where nobody watches, lines say how far it is"
+    assert "Loss and rmse count standard deviations of progression" in out
+    assert "bundle NEW_ROWS.csv --output predictions.csv" in out
 
 
 def test_the_datasets_are_listed_with_what_they_ask(run: Run) -> None:

@@ -57,16 +57,13 @@ def live_curves(metric: str, dark: bool = False, height: int = 520) -> go.Figure
     figure.update_layout(
         template=template(dark), height=height, margin={"l": 66, "r": 14, "t": 32, "b": 42}, legend=LEGEND
     )
-    figure.update_yaxes(title_text="Loss", row=1, secondary_y=False)
+    figure.update_yaxes(title_text="Loss", rangemode="nonnegative", row=1, secondary_y=False)
     figure.update_yaxes(title_text=TITLES.get(metric, metric), row=2, secondary_y=False)
-    figure.update_yaxes(title_text="Gradient norm", row=3, secondary_y=False)
-    figure.update_xaxes(rangemode="nonnegative")
+    figure.update_yaxes(title_text="Gradient norm", rangemode="nonnegative", row=3, secondary_y=False)
     if metric in ("auc", "accuracy"):
         figure.update_yaxes(minallowed=0, maxallowed=1.02, row=2, secondary_y=False)
-    for row in (1, 3):
-        figure.update_yaxes(rangemode="nonnegative", row=row, secondary_y=False)
     figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True, secondary_y=True)
-    figure.update_yaxes(title_font_size=13).update_xaxes(title_font_size=13, domain=[0, 1])
+    figure.update_yaxes(title_font_size=13).update_xaxes(title_font_size=13, domain=[0, 1], rangemode="nonnegative")
     figure.update_xaxes(title_text="Epoch", row=3)
     for trace, look in zip(figure.data, live_look(dark), strict=True):
         trace.update(look)

@@ -65,7 +65,7 @@ def _copy(client: Any, place: str, summary: Summary, rows: list[dict[str, Any]])
     from mlflow.entities import Metric, Param, RunTag
 
     tags = {"outcome": summary.outcome, "fingerprint": summary.fingerprint, "title": summary.title}
-    tags["steered"] = " ".join(f"{name}={value:g}" for name, value in summary.steered.items())
+    tags["steered"] = summary.steering
     run = client.create_run(place, run_name=summary.name)
     identity, began = run.info.run_id, run.info.start_time
     params = [Param(name, str(value)) for name, value in summary.config.items()]

@@ -5,7 +5,6 @@ file and looking at a thousand folders' times. It may be deleted at any time. ``
 pins, ``.deleted/`` the runs that can be taken back.
 """
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from lab_kit.schema import LabError
-from lab_kit.store import read_json, write_json
+from lab_kit.store import read_json, read_lines, write_json
 
 INDEX, LABELS, DELETED = "index.json", "labels.json", ".deleted"
 VERSION = 2
@@ -50,6 +49,11 @@ class Summary:
     config: dict[str, Any]
     steered: dict[str, float]
     fingerprint: str
+
+    @property
+    def steering(self) -> str:
+        """What was steered as a text, such as ``learning_rate=0.003``; empty for nothing."""
+        return " ".join(f"{name}={value:g}" for name, value in self.steered.items())
 
     @property
     def created(self) -> str:
@@ -148,7 +152,7 @@ class RunStore:
         """
         path = self._place(run) / "history.jsonl"
         try:
-            return _lines(path)
+            return read_lines(path)
         except (OSError, ValueError):
             raise LabError(f"The history {path} cannot be read: delete the run.") from None
 
@@ -194,11 +198,11 @@ def _about(path: Path) -> dict[str, Any] | None:
         about = read_json(path / "config.json")
         ended = (path / "outcome.json").is_file()
         outcome = read_json(path / "outcome.json")["outcome"] if ended else "cut off"
-        rows = _lines(path / "history.jsonl")
+        rows = read_lines(path / "history.jsonl")
         best = next((row for row in reversed(rows) if row["best"]), rows[-1] if rows else {})
         metrics = {name: best.get(f"validation_{name}") for name in MEASURES}
         steering = path / "steering.jsonl"
-        changes = _lines(steering) if steering.is_file() else []
+        changes = read_lines(steering) if steering.is_file() else []
         return {
             "outcome": outcome,
             "epochs": rows[-1]["epoch"] if rows else 0.0,
@@ -212,11 +216,6 @@ def _about(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file; a run that was cut off may end in half a line."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
-
-
 def differing(configs: Iterable[dict[str, Any]]) -> list[str]:
     """The names of the settings in which some of these configurations differ, in their order."""
     found = [*configs]
@@ -227,13 +226,13 @@ def differing(configs: Iterable[dict[str, Any]]) -> list[str]:
 def frame(summaries: Iterable[Summary]) -> pl.DataFrame:
     """One row a run, one column a setting and a metric; a hidden-layer list becomes a text such as ``128-64``.
 
-    What was steered is a text too, such as ``learning_rate=0.003``; the setting itself is what the run began with.
+    What was steered is a text too, see ``Summary.steering``; the setting itself is what the run began with.
     """
     rows = []
     for run in summaries:
         flat = {name: value for name, value in asdict(run).items() if name not in ("metrics", "config", "steered")}
         config = {**run.config, "hidden": "-".join(map(str, run.config.get("hidden", ())))}
-        flat["steered"] = " ".join(f"{name}={value:g}" for name, value in run.steered.items())
+        flat["steered"] = run.steering
         rows.append(flat | {f"validation_{name}": value for name, value in run.metrics.items()} | config)
     return pl.DataFrame(rows, infer_schema_length=None)
 

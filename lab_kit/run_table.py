@@ -218,8 +218,7 @@ def _telling(marked: list[str], found: list[Summary]) -> list[str]:
     """The settings to show: the marked ones, then those that were steered or differ at all; as they are ordered."""
     steered = [name for run in found for name in run.steered]
     first = [*dict.fromkeys([*marked, *steered, *differing(map(_with_steering, found))])][:MOST_SETTINGS]
-    order = [name for run in found for name in run.config]
-    return sorted((name for name in first if name in order), key=order.index)
+    return [name for name in dict.fromkeys(name for run in found for name in run.config) if name in first]
 
 
 def _setting(run: Summary, name: str) -> str:

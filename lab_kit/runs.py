@@ -23,7 +23,7 @@ from lab_kit.config import TrainConfig
 from lab_kit.model import Network
 from lab_kit.schema import LabError
 from lab_kit.steering import Change, Steering
-from lab_kit.store import read_json, write_json
+from lab_kit.store import read_json, read_lines, write_json
 from lab_kit.train import Progress, Record, beginning
 from lab_kit.weights import network_from, read_weights, write_weights
 
@@ -184,8 +184,10 @@ def _resume(folder: Path, fingerprint: str, stream: bool) -> Resumed:
         start = None  # nothing was learnt: it begins anew, with the same first record
     step = start.step if start else -1
     try:
-        rows = [line for line in _lines(folder / "history.jsonl") if line["step"] <= step and line["outcome"] is None]
-        changes = [Change(**line) for line in _lines(folder / "steering.jsonl")]
+        rows = [
+            line for line in read_lines(folder / "history.jsonl") if line["step"] <= step and line["outcome"] is None
+        ]
+        changes = [Change(**line) for line in read_lines(folder / "steering.jsonl")]
     except FileNotFoundError:
         rows, changes = [], []  # killed before its first record
     except (KeyError, TypeError, ValueError) as error:
@@ -204,11 +206,6 @@ def _resume(folder: Path, fingerprint: str, stream: bool) -> Resumed:
     except (OSError, SafetensorError) as error:
         raise _unwritable(folder, error) from None
     return again
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file; a run that was cut off may end in half a line."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
 
 
 def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -258,7 +255,7 @@ def load(folder: Path) -> Run:
     about = read_json(folder / "config.json")
     try:
         network = network_from(about["network"])
-        rows = _lines(folder / "history.jsonl")
+        rows = read_lines(folder / "history.jsonl")
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise LabError(f"The run {folder} is damaged ({error}); delete its folder and train again.") from None
     config = _config(folder, about)

@@ -185,6 +185,16 @@ def read_json(path: Path | str) -> Any:
         raise LabError(f"The file {path} is damaged: it is not JSON; build it again.") from None
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, one a line; half a line at the end, of a writer that was cut off, is left out.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is damaged.
+    """
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
+
+
 def replace_folder(work: Path, folder: Path) -> None:
     """Put a finished folder in the place of an old one, which stays if that fails.
 

@@ -223,11 +223,9 @@ def _finish(data: "Prepared", folder: Path, outcome: str) -> None:
     table.add_row(f"{best['epoch']:.0f}", *(f"{best[name]:.4f}" for name in best if name.startswith("validation_")))
     screen.print(table)
     if data.encoder.signature.task == "regression":
-        encoder = data.encoder
-        unit = (
-            f"Loss and rmse count standard deviations of {encoder.target}: 1 is {encoder.target_std:.4g} of its units."
-        )
-        screen.print(unit, soft_wrap=True, markup=False)
+        one = f"1 is {data.encoder.target_std:.4g} of its units"
+        counted = f"Loss and rmse count standard deviations of {data.encoder.target}: {one}."
+        screen.print(counted, soft_wrap=True, markup=False)
     bundle = workspace.bundled(data, run)
     again = pasteable("predict", str(bundle), "NEW_ROWS.csv", "--output", "predictions.csv")
     screen.print(f"The run is {folder}\nThe bundle is {bundle}\nPredict with: {again}", soft_wrap=True, markup=False)
